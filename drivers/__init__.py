@@ -1,0 +1,1 @@
+"""Protocol drivers and the profiles that ship with them."""

@@ -1,0 +1,128 @@
+"""The Modbus driver: one link, its instruments, their identities and their groups."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from drivers.modbus.client import TcpWire, Wire
+from drivers.modbus.profile import (
+    ModbusInstrumentSettings,
+    ModbusLinkSettings,
+    ModbusProfile,
+)
+from drivers.modbus.reader import Reader, Unit
+from edgeagent.driver import BadReply, Frame, GroupSchema, Identity, Instrument, LinkLost
+from edgeagent.model.clock import Clock
+from edgeagent.model.frame import Value
+
+
+class ModbusDriver:
+    """One Modbus link; see :class:`~edgeagent.driver.PolledDriver`."""
+
+    def __init__(
+        self, settings: ModbusLinkSettings, instruments: Sequence[Instrument], clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._stations = {each.name: _Station(each, clock) for each in instruments}
+        self._readers = {
+            group: reader
+            for station in self._stations.values()
+            for group, reader in station.readers.items()
+        }
+        self._wire: Wire | None = None
+
+    async def connect(self) -> tuple[Identity, ...]:
+        """Open the connection and ask each instrument who it is."""
+        await self.close()
+        wire = TcpWire(self._settings.host, self._settings.port, self._settings.timeout)
+        await wire.open()
+        self._wire = wire
+        identities = []
+        for station in self._stations.values():
+            try:
+                identities.append(await station.identify(wire))
+            except BadReply:  # does not answer: asked again before its first value
+                continue
+        return tuple(identities)
+
+    async def identify(self, instrument: str) -> Identity:
+        """Ask one instrument who it is."""
+        return await self._stations[instrument].identify(self._connected())
+
+    async def poll(self, group: GroupSchema) -> Frame:
+        """Read one group once."""
+        return Frame(group, *await self._readers[group].read(self._connected()))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
+
+    def _connected(self) -> Wire:
+        if self._wire is None:
+            raise LinkLost("not connected")
+        return self._wire
+
+
+class _Station:
+    """One instrument on the link: how its groups and its identity are read."""
+
+    def __init__(self, instrument: Instrument, clock: Clock) -> None:
+        profile, settings = instrument.profile, instrument.settings
+        assert isinstance(profile, ModbusProfile)
+        assert isinstance(settings, ModbusInstrumentSettings)
+        limits = profile.modbus.limits()
+        unit = Unit(settings.unit_id, profile.modbus.quirks.pause_between_requests or 0)
+        self._instrument = instrument
+        self._items = profile.identity
+        self._identity = Reader(unit, profile.identity_points(), limits, clock)
+        self.readers = {
+            group: Reader(unit, profile.points(group.group), limits, clock)
+            for group in instrument.groups
+        }
+
+    async def identify(self, wire: Wire) -> Identity:
+        """Read the identity items and hold them against what is expected.
+
+        Another device may answer now: what was learned of the last one is forgotten.
+        """
+        for reader in (*self.readers.values(), self._identity):
+            reader.forget()
+        facts = await self._facts(wire)
+        return Identity(self._instrument.name, tuple(facts.items()), tuple(self._mismatches(facts)))
+
+    async def _facts(self, wire: Wire) -> dict[str, str]:
+        """Return the facts that can be read."""
+        if not self._items:
+            return {}
+        try:
+            reading = await self._identity.read(wire)
+        except BadReply as error:
+            if error.cause == "refused":  # it is there, but knows none of these registers
+                return {}
+            raise
+        return {
+            name: _fact(value)
+            for name, value in zip(self._items, reading.values, strict=True)
+            if value is not None
+        }
+
+    def _mismatches(self, facts: Mapping[str, str]) -> Iterator[str]:
+        """Say in words what differs from what the profile and the site expect."""
+        for name, item in self._items.items():
+            if item.expect is None:
+                continue
+            if name not in facts:
+                yield f"{name} cannot be read; the profile expects {item.expect}"
+            elif not re.fullmatch(item.expect, facts[name]):
+                yield f"{name} is {facts[name]!r}; the profile expects {item.expect}"
+        for name, expected in self._instrument.expected:
+            if name in self._items and facts.get(name) != expected:
+                stated = repr(facts[name]) if name in facts else "not readable"
+                yield f"{name} is {stated}; the site expects {expected!r}"
+
+
+def _fact(value: Value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

@@ -1,0 +1,1 @@
+"""Profiles that ship with the agent: one YAML file per make and model."""

@@ -1,0 +1,127 @@
+"""The owner task of one polled link: connect, identify, read on the grid, back off."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import structlog
+
+from edgeagent.acquire.acquisition import Acquisition
+from edgeagent.acquire.link import keep_link
+from edgeagent.acquire.schedule import Due, tick_after
+from edgeagent.driver import BadReply, GroupSchema, Identity, Instrument, LinkLost, PolledDriver
+from edgeagent.model.backoff import backoff_s
+
+SILENT_POLLS_MAX = 3
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Silence:
+    """A silent instrument backs off alone and is identified before its next value."""
+
+    failures: int = 0
+    until_s: float = 0.0
+
+
+class PolledLink:
+    """One link that is asked. Everything on it is serialised in :meth:`run`."""
+
+    def __init__(
+        self,
+        name: str,
+        driver: PolledDriver,
+        instruments: Sequence[Instrument],
+        acquisition: Acquisition,
+        random: Random,
+    ) -> None:
+        self._driver = driver
+        self._instruments = instruments
+        self._acquisition = acquisition
+        self._recorder = acquisition.recorder
+        self._random = random
+        self._groups = [group for item in instruments for group in item.groups]
+        self._due: dict[GroupSchema, Due] = {}
+        self._silent: dict[str, _Silence] = {}
+        self.status = acquisition.link(name)
+
+    async def run(self) -> None:
+        """Keep the link up and poll it, for ever; see :func:`keep_link`."""
+        await keep_link(
+            self._driver, self._serve, self._acquisition, self.status, self._groups, self._random
+        )
+
+    async def _serve(self, identities: tuple[Identity, ...]) -> None:
+        now = asyncio.get_running_loop().time()
+        answered = {identity.instrument for identity in identities}
+        self._silent = {i.name: _Silence() for i in self._instruments if i.name not in answered}
+        self._due = {
+            group: Due(group.period_ns / 1e9, tick_after(now, group.period_ns / 1e9))
+            for group in self._groups
+        }
+        await self._poll()
+
+    async def _poll(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            now = loop.time()
+            wake_s = min(due.at_s for due in self._due.values())
+            if wake_s > now:
+                await asyncio.sleep(wake_s - now)
+                now = loop.time()
+            ready = [group for group, due in self._due.items() if due.at_s <= now]
+            if ready:
+                self.status.late_s = now - min(self._due[group].at_s for group in ready)
+                await self._poll_tick(ready)
+
+    async def _poll_tick(self, ready: Sequence[GroupSchema]) -> None:
+        """Poll the groups that are due, one after the other."""
+        loop = asyncio.get_running_loop()
+        waiting = len(ready)
+        for _ in ready:
+            self._recorder.poll_started()
+        try:
+            for group in ready:
+                await self._poll_group(group, loop.time())
+                self.status.skipped += self._due[group].advance(loop.time())
+                waiting -= 1
+                self._recorder.poll_ended()
+        finally:
+            for _ in range(waiting):
+                self._recorder.poll_ended()
+
+    async def _poll_group(self, group: GroupSchema, now_s: float) -> None:
+        silence = self._silent.get(group.instrument)
+        if silence is not None and silence.until_s > now_s:
+            return
+        due = self._due[group]
+        try:
+            if silence is not None:
+                self._acquisition.identified(await self._driver.identify(group.instrument))
+                del self._silent[group.instrument]
+                self.status.silent.pop(group.instrument, None)
+            frame = await self._driver.poll(group)
+        except BadReply as error:
+            due.skipped = 0
+            self.status.failures += 1
+            self._acquisition.miss(group, error.cause, error.detail)
+            if error.cause == "timeout":
+                self._fell_silent(group.instrument, error.detail)
+            return
+        self._acquisition.take(frame, due.skipped)
+        due.skipped = 0
+        self.status.frames += 1
+
+    def _fell_silent(self, instrument: str, detail: str) -> None:
+        silence = self._silent.setdefault(instrument, _Silence())
+        silence.failures += 1
+        wait_s = backoff_s(silence.failures, self._random.random())
+        silence.until_s = asyncio.get_running_loop().time() + wait_s
+        if instrument not in self.status.silent:
+            log.warning("instrument.silent", instrument=instrument, cause=detail)
+        self.status.silent[instrument] = detail
+        everybody = len(self._silent) == len(self._instruments)
+        if everybody and min(s.failures for s in self._silent.values()) >= SILENT_POLLS_MAX:
+            raise LinkLost("no instrument on this link answers")

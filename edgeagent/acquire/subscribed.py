@@ -1,0 +1,64 @@
+"""The owner task of one subscribed link: the device pushes, and may forget what we committed."""
+
+import asyncio
+from collections.abc import Sequence
+from random import Random
+
+from edgeagent.acquire.acquisition import Acquisition
+from edgeagent.acquire.link import keep_link
+from edgeagent.driver import Frame, Identity, Instrument, Loss, SubscribedDriver
+
+
+class SubscribedLink:
+    """One link on which the device pushes."""
+
+    def __init__(
+        self,
+        name: str,
+        driver: SubscribedDriver,
+        instruments: Sequence[Instrument],
+        acquisition: Acquisition,
+        random: Random,
+    ) -> None:
+        self._driver = driver
+        self._acquisition = acquisition
+        self._random = random
+        self._groups = [group for item in instruments for group in item.groups]
+        self._last: Frame | None = None
+        self._arrived = asyncio.Event()
+        self.status = acquisition.link(name)
+
+    async def run(self) -> None:
+        """Keep the link up and take what comes, for ever; see :func:`keep_link`."""
+        await keep_link(
+            self._driver, self._serve, self._acquisition, self.status, self._groups, self._random
+        )
+
+    async def _serve(self, _: tuple[Identity, ...]) -> None:
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._take_all(), name=f"{self.status.name}:next")
+                both.create_task(self._acknowledge(), name=f"{self.status.name}:committed")
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    async def _take_all(self) -> None:
+        while True:
+            for item in await self._driver.next():
+                if isinstance(item, Loss):
+                    self._acquisition.lose(item)
+                    continue
+                self._acquisition.take(item)
+                self.status.frames += 1
+                self._last = item
+                self._arrived.set()
+
+    async def _acknowledge(self) -> None:
+        """Tell the device what is durable, as commits end."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            last = self._last
+            await self._acquisition.recorder.committed()
+            if last is not None:
+                await self._driver.committed(last)

@@ -1,0 +1,126 @@
+"""``edgeagent consumer``: who receives, with what claim on the journal."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeagent.cli.client import NotRunning, ask
+from edgeagent.cli.exits import CommandFailed, Exit, ends_well
+from edgeagent.cli.options import config_option, echo_json, json_option
+from edgeagent.configure import SitePlan, load_plan
+
+
+@click.group()
+def consumer() -> None:
+    r"""Enrol, suspend, resume, retire and list consumers.
+
+    The journal forgets nothing that an enrolled consumer has not receipted. A suspended consumer
+    is not waited for and not served; a retired one has no claim any more.
+
+    \b
+    edgeagent consumer enrol central --reason "new historian, change 4711"
+    """
+
+
+def _verb(name: str, help_text: str) -> None:
+    @consumer.command(name, help=help_text)
+    @click.argument("consumer_name", metavar="NAME")
+    @click.option("--reason", required=True, help="Why; kept on record.")
+    @config_option
+    @ends_well
+    def command(consumer_name: str, reason: str, config: Path) -> None:
+        plan = load_plan(config)
+        try:
+            body = {"verb": name, "consumer": consumer_name, "reason": reason}
+            ask(plan.settings.state_dir, "POST", "/consumers", body)
+        except NotRunning:
+            asyncio.run(_while_stopped(plan, name, consumer_name, reason))
+        click.echo(f"{consumer_name}: {name} done")
+
+
+_verb("enrol", "Give a consumer a claim on every record from now back to the oldest.")
+_verb("suspend", "Do not wait for a consumer and do not serve it, until it is resumed.")
+_verb("resume", "Serve a suspended consumer again, from its own cursor.")
+_verb("retire", "End a consumer's claim.")
+
+
+async def _while_stopped(plan: SitePlan, verb: str, name: str, reason: str) -> None:
+    """Do the act on the journal itself: no agent is running."""
+    from edgeagent.journal import Journal, Recorder
+    from edgeagent.journal.journal import StateDirectory
+    from edgeagent.model.clock import SystemClock
+    from edgeagent.operate.consumers import Act, change_consumer
+    from edgeagent.operate.control import account_of
+    from edgeagent.operate.logs import set_up_logs
+
+    set_up_logs()
+    clock = SystemClock()
+    directory = StateDirectory(plan.settings.state_dir)
+    journal = await Journal.open(directory.path, clock)
+    recorder = Recorder(journal, clock, commit_within_s=0.0, held_bytes_max=1 << 20)
+    await recorder.load()
+    committing = asyncio.create_task(recorder.run())
+    try:
+        recorder.set_context({"boot_id": clock.boot_id, "configuration": plan.revision})
+        await change_consumer(recorder, Act(verb, name, account_of(os.getuid()), reason))
+    except ValueError as error:
+        raise CommandFailed(str(error), Exit.USAGE) from None
+    finally:
+        committing.cancel()
+        await asyncio.gather(committing, return_exceptions=True)
+        await journal.close()
+        directory.release()
+
+
+@consumer.command("list")
+@config_option
+@json_option
+@ends_well
+def list_consumers(config: Path, as_json: bool) -> None:
+    """Show every consumer with its cursors."""
+    plan = load_plan(config)
+    try:
+        rows = ask(plan.settings.state_dir, "GET", "/status")["delivery"]["consumers"]
+    except NotRunning:
+        rows = _rows_while_stopped(plan)
+    if as_json:
+        echo_json(rows)
+    else:
+        _print(rows)
+
+
+def _rows_while_stopped(plan: SitePlan) -> list[dict[str, Any]]:
+    from edgeagent.cli.offline import open_reader
+    from edgeagent.model.record import Lane
+
+    reader = open_reader(plan.settings.state_dir)
+    epoch, cursors = reader.epochs()[-1], reader.cursors()
+    rows = []
+    for known in reader.consumers().values():
+        lanes = {}
+        for lane in Lane:
+            cursor = cursors.get((known.name, epoch.number, lane))
+            upto = cursor.upto if cursor else 0
+            lanes[lane.value] = {"upto": upto, "lag": reader.lane_range(epoch, lane).highest - upto}
+        rows.append(
+            {
+                "consumer": known.name,
+                "state": known.state,
+                "incarnation": known.incarnation,
+                "lanes": lanes,
+            }
+        )
+    return rows
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        click.echo("no consumer is enrolled: edgeagent consumer enrol NAME --reason '...'")
+    for row in rows:
+        lanes = "  ".join(
+            f"{k}: up to {v['upto']}, {v['lag']} behind" for k, v in row["lanes"].items()
+        )
+        click.echo(f"{row['consumer']:<20} {row['state']:<10} {lanes}")

@@ -1,0 +1,94 @@
+"""Tables for people: links, values, journal, delivery. Colour is never the only signal."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+_STYLES = {"up": "green", "down": "bold red", "good": "", "connecting": "yellow"}
+
+
+def _age(utc_ns: int, now_ns: int) -> str:
+    seconds = max(0.0, (now_ns - utc_ns) / 1e9)
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def number(value: Any) -> str:
+    """Return a value as people read it: at most seven significant digits."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.7g}"
+    return str(value)
+
+
+def values_table(groups: list[dict[str, Any]], title: str | None = None) -> Table:
+    """Return the latest value of every tag."""
+    table = Table(title=title, title_justify="left", expand=True, pad_edge=False)
+    for column in ("instrument", "tag"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    for column in ("unit", "quality", "received (UTC)"):
+        table.add_column(column, no_wrap=True)
+    for group in groups:
+        at = datetime.fromtimestamp(group["utc_ns"] / 1e9, UTC).strftime("%H:%M:%S.%f")[:-3]
+        for value in group["values"]:
+            shown = group["gap"] or value["quality"]
+            style = "" if shown == "good" else "yellow"
+            table.add_row(
+                group["instrument"], value["tag"], number(value["value"]), value["unit"],
+                Text(shown, style=style), at,
+            )  # fmt: skip
+    return table
+
+
+def links_table(found: dict[str, Any]) -> Table:
+    """Return one line per link."""
+    table = Table(expand=True, pad_edge=False)
+    for column in ("link", "state", "since", "frames", "failures", "late ms", "cause"):
+        table.add_column(column)
+    for link in found["links"]:
+        cause = link["cause"] or "; ".join(f"{k}: {v}" for k, v in link["silent"].items())
+        table.add_row(
+            link["link"],
+            Text(link["state"], style=_STYLES.get(link["state"], "")),
+            _age(link["since_utc_ns"], found["at_utc_ns"]),
+            str(link["frames"]),
+            str(link["failures"]),
+            str(link["late_ms"]),
+            cause,
+        )
+    return table
+
+
+def delivery_lines(found: dict[str, Any]) -> Text:
+    """Return the journal, the broker and the consumers in a few lines."""
+    journal, delivery = found["journal"], found["delivery"]
+    text = Text()
+    highest = journal["highest"]
+    text.append(f"journal   {highest['data']} data records, {highest['event']} event records, ")
+    text.append(f"{journal['bytes'] / 1e6:.1f} MB, epoch {journal['epoch'][:8]}")
+    if journal["full_since_utc_ns"]:
+        text.append("  FULL", style="bold red")
+    text.append(f"\nbroker    {delivery['broker']} ")
+    text.append(delivery["state"], style=_STYLES.get(delivery["state"], ""))
+    text.append(f"  {delivery['cause'] or ''}".rstrip())
+    text.append(f"  {delivery['messages']} messages, {delivery['receipts']} receipts")
+    for consumer in delivery["consumers"]:
+        lanes = ", ".join(f"{k} {v['lag']} behind" for k, v in consumer["lanes"].items())
+        text.append(f"\nconsumer  {consumer['consumer']} ({consumer['state']}): {lanes}")
+    if not delivery["consumers"]:
+        text.append("\nconsumer  none enrolled", style="yellow")
+    text.append(f"\ngaps      {found['gaps']['open']} open, {found['gaps']['opened']} since start")
+    return text
+
+
+def status_view(found: dict[str, Any]) -> RenderableType:
+    """Return the whole status."""
+    head = Text(
+        f"{found['site']}  edgeagent {found['agent']}  configuration {found['configuration'][:12]}",
+        style="bold",
+    )
+    return Group(head, links_table(found), values_table(found["groups"]), delivery_lines(found))

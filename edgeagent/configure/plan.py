@@ -1,0 +1,298 @@
+"""The site as one checked plan: settings, drivers, profiles, compiled schemas."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module, resources
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from edgeagent.configure.document import Document, Path_, parse_document, read_document
+from edgeagent.configure.validate import validate
+from edgeagent.driver import ENTRY_POINT_GROUP, DriverKind, Instrument
+from edgeagent.model.errors import ConfigurationError, Fault
+from edgeagent.model.frame import GroupSchema
+from edgeagent.model.profile import Profile
+from edgeagent.model.settings import InstrumentSettings, LinkSettings, SiteSettings, driver_keys
+
+PROFILES_ENTRY_POINT_GROUP = "edgeagent.profiles"
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPlan:
+    """One link with its driver's kind, its settings and the instruments on it."""
+
+    name: str
+    kind: DriverKind
+    settings: Any
+    instruments: tuple[Instrument, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SitePlan:
+    """A configuration in which no fault was found.
+
+    :ivar revision: SHA-256 over the site file and the profiles that it uses
+    """
+
+    settings: SiteSettings
+    links: tuple[LinkPlan, ...]
+    revision: str
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """All instruments, link by link."""
+        return tuple(instrument for link in self.links for instrument in link.instruments)
+
+    @property
+    def groups(self) -> tuple[GroupSchema, ...]:
+        """All groups, instrument by instrument."""
+        return tuple(group for instrument in self.instruments for group in instrument.groups)
+
+
+def driver_kinds() -> dict[str, DriverKind]:
+    """Return the installed drivers by name."""
+    kinds = (entry.load() for entry in entry_points(group=ENTRY_POINT_GROUP))
+    return {kind.name: kind for kind in kinds}
+
+
+def load_plan(path: Path, kinds: Mapping[str, DriverKind] | None = None) -> SitePlan:
+    """Read and check a site file and every profile that it names.
+
+    :raises ConfigurationError: with all faults
+    """
+    return _Loader(read_document(path), driver_kinds() if kinds is None else kinds).load(
+        path.parent
+    )
+
+
+def load_profile(path: Path, kinds: Mapping[str, DriverKind] | None = None) -> Profile[Any, Any]:
+    """Read and check one profile file.
+
+    :raises ConfigurationError: with all faults
+    """
+    faults: list[Fault] = []
+    document = read_document(path)
+    profile = _profile(document, driver_kinds() if kinds is None else kinds, faults)
+    if profile is None or faults:
+        raise ConfigurationError(faults)
+    return profile
+
+
+def shipped_profiles() -> dict[str, bytes]:
+    """Return the profiles that installed packages ship, by name."""
+    found: dict[str, bytes] = {}
+    for entry in entry_points(group=PROFILES_ENTRY_POINT_GROUP):
+        for item in resources.files(import_module(entry.value)).iterdir():
+            if item.name.endswith(".yaml"):
+                found[item.name.removesuffix(".yaml")] = item.read_bytes()
+    return found
+
+
+class _Loader:
+    """One pass over a site file; collects faults instead of stopping at the first."""
+
+    def __init__(self, document: Document, kinds: Mapping[str, DriverKind]) -> None:
+        self._document = document
+        self._kinds = kinds
+        self._faults: list[Fault] = []
+        self._profiles: dict[str, Profile[Any, Any] | None] = {}
+        self._used: dict[str, bytes] = {}
+
+    def load(self, base: Path) -> SitePlan:
+        settings = validate(SiteSettings, self._document.data, self._document, (), self._faults)
+        links = self._sound(LinkSettings, "links", settings)
+        instruments = self._sound(InstrumentSettings, "instruments", settings)
+        self._find_files(settings, base)
+        by_link: dict[str, list[Instrument]] = {name: [] for name in links}
+        for name, instrument in instruments.items():
+            self._add_instrument(links, name, instrument, by_link)
+        found = [self._link(name, link, by_link[name]) for name, link in links.items()]
+        plans = [link for link in found if link is not None]
+        self._check_endpoints(plans)
+        if settings is None or self._faults:
+            faults = dict.fromkeys(self._faults)
+            raise ConfigurationError(sorted(faults, key=lambda f: (f.file, f.line or 0)))
+        resolved = settings.model_copy(
+            update={"state_dir": base / settings.state_dir, "broker": _resolved(settings, base)}
+        )
+        return SitePlan(resolved, tuple(plans), self._revision())
+
+    def _sound(self, model: type[M], key: str, settings: SiteSettings | None) -> dict[str, M]:
+        """Return the entries of a section that are sound, even when the file as a whole is not."""
+        if settings is not None:
+            return dict(getattr(settings, key))
+        entries = self._document.data.get(key)
+        sound = {}
+        for name, entry in entries.items() if isinstance(entries, dict) else ():
+            with suppress(ValidationError):
+                sound[name] = model.model_validate(entry)
+        return sound
+
+    def _fault(self, path: Path_, problem: str, mend: str) -> None:
+        self._faults.append(self._document.fault(path, problem, mend))
+
+    def _revision(self) -> str:
+        digest = hashlib.sha256(self._document.raw)
+        for name in sorted(self._used):
+            digest.update(b"\0" + name.encode() + b"\0" + self._used[name])
+        return digest.hexdigest()
+
+    def _find_files(self, settings: SiteSettings | None, base: Path) -> None:
+        self._dirs: list[Path] = []
+        if settings is None:
+            listed = self._document.data.get("profile_dirs")
+            self._dirs += [base / str(d) for d in listed] if isinstance(listed, list) else []
+            return
+        self._dirs += [base / directory for directory in settings.profile_dirs]
+        for key in _BROKER_FILES:
+            path: Path | None = getattr(settings.broker, key)
+            if path is not None and not (base / path).is_file():
+                self._fault(("broker", key), f"no file {path}", "create it or correct the path")
+        for index, directory in enumerate(self._dirs):
+            if not directory.is_dir():
+                self._fault(
+                    ("profile_dirs", index), f"no directory {directory}", "correct the path"
+                )
+
+    def _add_instrument(
+        self,
+        links: Mapping[str, LinkSettings],
+        name: str,
+        wanted: InstrumentSettings,
+        by_link: dict[str, list[Instrument]],
+    ) -> None:
+        at: Path_ = ("instruments", name)
+        link = links.get(wanted.link)
+        if link is None:
+            known = ", ".join(links)
+            self._fault((*at, "link"), f"no link {wanted.link!r}", f"use one of: {known}")
+        profile = self._profile_named(wanted.profile, (*at, "profile"))
+        if profile is None or link is None:
+            return
+        if profile.driver != link.driver:
+            self._fault(
+                (*at, "link"),
+                f"{wanted.profile} speaks {profile.driver}, link {wanted.link} {link.driver}",
+                f"put it on a link with driver: {profile.driver}",
+            )
+            return
+        kind = self._kinds[profile.driver]
+        own = validate(
+            kind.instrument_settings, driver_keys(wanted), self._document, at, self._faults
+        )
+        for group in wanted.groups.keys() - profile.groups.keys():
+            known = ", ".join(profile.groups)
+            self._fault(
+                (*at, "groups", group), f"profile has no group {group!r}", f"use one of: {known}"
+            )
+        if own is None:
+            return
+        periods = {key: g.period for key, g in wanted.groups.items() if g.period is not None}
+        instrument = Instrument(name, profile, own, profile.schemas(name, periods), wanted.expected)
+        self._check_clash(kind, instrument, by_link[wanted.link], at)
+        by_link[wanted.link].append(instrument)
+
+    def _check_clash(
+        self, kind: DriverKind, new: Instrument, others: Iterable[Instrument], at: Path_
+    ) -> None:
+        for other in others:
+            reason = kind.clash(other.settings, new.settings)
+            if reason is not None:
+                self._fault(
+                    at,
+                    f"{reason}, as {other.name} has",
+                    "give each its own address, or its own link",
+                )
+
+    def _link(
+        self, name: str, link: LinkSettings, instruments: list[Instrument]
+    ) -> LinkPlan | None:
+        kind = self._kinds.get(link.driver)
+        if kind is None:
+            known = ", ".join(sorted(self._kinds)) or "none"
+            self._fault(
+                ("links", name, "driver"), f"no driver {link.driver!r}", f"installed: {known}"
+            )
+            return None
+        own = validate(
+            kind.link_settings, driver_keys(link), self._document, ("links", name), self._faults
+        )
+        return None if own is None else LinkPlan(name, kind, own, tuple(instruments))
+
+    def _check_endpoints(self, links: Iterable[LinkPlan]) -> None:
+        seen: dict[str, str] = {}
+        for link in links:
+            end = link.kind.endpoint(link.settings)
+            if end in seen:
+                self._fault(
+                    ("links", link.name),
+                    f"leads to {end}, as link {seen[end]} does",
+                    "put their instruments on one link",
+                )
+            seen.setdefault(end, link.name)
+
+    def _profile_named(self, name: str, at: Path_) -> Profile[Any, Any] | None:
+        if name not in self._profiles:
+            self._profiles[name] = self._load_profile(name, at)
+        return self._profiles[name]
+
+    def _load_profile(self, name: str, at: Path_) -> Profile[Any, Any] | None:
+        try:
+            document = self._find_profile(name)
+        except ConfigurationError as error:
+            self._faults += error.faults
+            return None
+        if document is None:
+            known = sorted(
+                {*shipped_profiles(), *(p.stem for d in self._dirs for p in d.glob("*.yaml"))}
+            )
+            self._fault(at, f"no profile {name!r}", f"use one of: {', '.join(known)}")
+            return None
+        self._used[name] = document.raw
+        return _profile(document, self._kinds, self._faults)
+
+    def _find_profile(self, name: str) -> Document | None:
+        for directory in self._dirs:
+            path = directory / f"{name}.yaml"
+            if path.is_file():
+                return read_document(path)
+        raw = shipped_profiles().get(name)
+        return None if raw is None else parse_document(f"{name}.yaml", raw)
+
+
+_BROKER_FILES = ("password_file", "ca_file", "certificate_file", "key_file")
+
+
+def _resolved(settings: SiteSettings, base: Path) -> Any:
+    """Return the broker settings with paths that do not depend on the working directory."""
+    broker = settings.broker
+    paths = {key: base / getattr(broker, key) for key in _BROKER_FILES if getattr(broker, key)}
+    return broker.model_copy(update=paths)
+
+
+def _profile(
+    document: Document, kinds: Mapping[str, DriverKind], faults: list[Fault]
+) -> Profile[Any, Any] | None:
+    driver = document.data.get("driver")
+    kind = kinds.get(driver) if isinstance(driver, str) else None
+    if kind is None:
+        known = ", ".join(sorted(kinds)) or "none"
+        faults.append(document.fault(("driver",), f"no driver {driver!r}", f"installed: {known}"))
+        return None
+    profile = validate(kind.profile, document.data, document, (), faults)
+    stem = Path(document.file).stem
+    if profile is not None and profile.profile != stem:
+        faults.append(
+            document.fault(
+                ("profile",), f"is {profile.profile!r} in a file named {stem}", f"write {stem}"
+            )
+        )
+        return None
+    return profile

@@ -1,0 +1,324 @@
+"""The journal as the event loop sees it: a writer thread, a reader thread, mended on failure."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import apsw
+import structlog
+
+from edgeagent.journal.store import (
+    Committed,
+    Consumer,
+    Cursor,
+    Description,
+    Epoch,
+    LaneRange,
+    Reader,
+    Store,
+)
+from edgeagent.model.clock import Clock
+from edgeagent.model.errors import JournalFailed, JournalFull, StartRefused
+from edgeagent.model.record import Entry, Lane, Record, extend_chain
+
+FILE_NAME = "journal.sqlite"
+MEND_ATTEMPTS_MAX = 3
+EXIT_ALREADY_RUNNING = 75
+EXIT_CANNOT_CREATE = 73
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+class StateDirectory:
+    """The directory that belongs to one running agent.
+
+    :raises StartRefused: when it cannot be written, or another agent holds it
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartRefused(
+                f"{path}: state_dir cannot be written ({error.strerror}); "
+                "give it to the service's user or choose another state_dir",
+                EXIT_CANNOT_CREATE,
+            ) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise StartRefused(
+                f"{path}: another agent is running on this state_dir; stop it first "
+                "(systemctl stop edgeagent), or give this one its own state_dir",
+                EXIT_ALREADY_RUNNING,
+            ) from None
+
+    def release(self) -> None:
+        """Let another agent have it."""
+        os.close(self._lock)
+
+
+class Journal:
+    """What :meth:`append` accepted is never lost, reordered or altered unseen.
+
+    Open it with :meth:`open`. Calls of :meth:`append` must not overlap: the
+    :class:`~edgeagent.journal.recorder.Recorder` is its one caller.
+    """
+
+    def __init__(self, path: Path, clock: Clock, vfs: str | None) -> None:
+        self._path = path
+        self._clock = clock
+        self._vfs = vfs
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal-writer")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
+        self._store: Store | None = None
+        self._view: Reader | None = None
+        self._moved: dict[tuple[str, int, Lane], Cursor] = {}
+        self.epochs: tuple[Epoch, ...] = ()
+        self.consumers: dict[str, Consumer] = {}
+        self.cursors: dict[tuple[str, int, Lane], Cursor] = {}
+        self.heads: dict[Lane, tuple[int, bytes]] = {}
+        self.mended = 0
+
+    @classmethod
+    async def open(cls, state_dir: Path, clock: Clock, *, vfs: str | None = None) -> "Journal":
+        """Open or create the journal in a directory.
+
+        :param vfs: name of a registered ``apsw.VFS`` to use instead of the system's
+        :raises JournalFailed: if it cannot be opened
+        """
+        journal = cls(state_dir / FILE_NAME, clock, vfs)
+        try:
+            await journal._in_writer(journal._open_store)
+            journal._view = await journal._in_reader(lambda: Reader(journal._path, vfs))
+            await journal._load()
+        except apsw.Error as error:
+            await journal.close()
+            raise JournalFailed(f"{journal._path}: cannot be opened: {error}") from error
+        return journal
+
+    def _open_store(self) -> None:
+        self._store = Store(self._path, self._clock.utc_ns(), self._vfs)
+
+    async def _load(self) -> None:
+        view = self._reading()
+        self.epochs = await self._in_reader(view.epochs)
+        self.consumers = await self._in_reader(view.consumers)
+        self.cursors = await self._in_reader(view.cursors)
+        self._note_heads()
+
+    def _note_heads(self) -> None:
+        self.heads = {lane: self._writing().head(lane) for lane in Lane}
+
+    def _writing(self) -> Store:
+        if self._store is None:
+            raise JournalFailed("the journal is closed")
+        return self._store
+
+    def _reading(self) -> Reader:
+        if self._view is None:
+            raise JournalFailed("the journal is closed")
+        return self._view
+
+    async def _in_writer(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+
+    async def _in_reader(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._reader, work)
+
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch into which records go now."""
+        return self.epochs[-1]
+
+    async def close(self) -> None:
+        """Write outstanding cursors and close; safe to call twice."""
+        if self._store is not None:
+            await self._in_writer(self._close_store)
+        if self._view is not None:
+            await self._in_reader(self._view.close)
+            self._view = None
+        self._writer.shutdown(wait=True)
+        self._reader.shutdown(wait=True)
+
+    def _close_store(self) -> None:
+        store, self._store = self._store, None
+        if store is None:
+            return
+        try:
+            if self._moved:
+                store.commit([], cursors=self._moved)
+            store.move_log()
+        except apsw.Error as error:
+            log.error("journal.close_failed", error=str(error))
+        finally:
+            store.close()
+
+    async def append(
+        self, records: Sequence[Record], *, checkpoint: bytes | None = None
+    ) -> list[Committed]:
+        """Write records; they are on disk when it returns.
+
+        A failed write or sync closes the file, opens it again, proves what is there and writes
+        what is missing.
+
+        :raises JournalFull: the disk is full; nothing of these records was written
+        :raises JournalFailed: it could not be mended
+        """
+        moved, self._moved = self._moved, {}
+        try:
+            committed = await self._in_writer(lambda: self._commit(records, checkpoint, moved))
+        except BaseException:
+            self._moved = {**moved, **self._moved}
+            raise
+        for part in committed:
+            self.heads[part.lane] = (part.last, part.chain)
+        return committed
+
+    def _commit(
+        self,
+        records: Sequence[Record],
+        checkpoint: bytes | None,
+        cursors: Mapping[tuple[str, int, Lane], Cursor],
+    ) -> list[Committed]:
+        store = self._writing()
+        before = {lane: store.head(lane) for lane in Lane}
+        try:
+            return store.commit(records, checkpoint=checkpoint, cursors=cursors)
+        except apsw.FullError as error:
+            raise JournalFull(f"{self._path}: no space left: {error}") from error
+        except (apsw.Error, OSError) as error:
+            log.error("journal.write_failed", error=f"{type(error).__name__}: {error}")
+            return self._mend(records, checkpoint, cursors, before, error)
+
+    def _mend(
+        self,
+        records: Sequence[Record],
+        checkpoint: bytes | None,
+        cursors: Mapping[tuple[str, int, Lane], Cursor],
+        before: Mapping[Lane, tuple[int, bytes]],
+        cause: Exception,
+    ) -> list[Committed]:
+        for _ in range(MEND_ATTEMPTS_MAX):
+            try:
+                self._reopen()
+                present = self._already_there(records, before)
+                if present is None:
+                    present = self._writing().commit(
+                        records, checkpoint=checkpoint, cursors=cursors
+                    )
+            except apsw.FullError as error:
+                raise JournalFull(f"{self._path}: no space left: {error}") from error
+            except (apsw.Error, OSError) as error:
+                cause = error
+                continue
+            self.mended += 1
+            log.warning("journal.mended", records=len(records))
+            return present
+        raise JournalFailed(f"{self._path}: cannot be written: {cause}") from cause
+
+    def _reopen(self) -> None:
+        if self._store is not None:
+            store, self._store = self._store, None
+            store.close()
+        self._open_store()
+        self._writing().make_durable()
+
+    def _already_there(
+        self, records: Sequence[Record], before: Mapping[Lane, tuple[int, bytes]]
+    ) -> list[Committed] | None:
+        """Return the commit if it turns out to be on disk, ``None`` if the state is as before.
+
+        :raises JournalFailed: if what is on disk is neither
+        """
+        store = self._writing()
+        if all(store.head(lane) == before[lane] for lane in Lane):
+            return None
+        found: list[Committed] = []
+        for lane in Lane:
+            seq, chain = before[lane]
+            bodies = [
+                r.body(n) for n, r in enumerate((r for r in records if r.lane is lane), seq + 1)
+            ]
+            after = extend_chain(chain, bodies)
+            if store.head(lane) != (seq + len(bodies), after):
+                raise JournalFailed(f"{self._path}: lane {lane} is not what was written last")
+            if bodies:
+                found.append(Committed(store.epoch.uuid, lane, seq + 1, bodies, chain, after))
+        return found
+
+    async def move_log(self) -> None:
+        """Move the write-ahead log into the database if it has grown; waits for the disk."""
+        if self._writing().log_is_long:
+            await self._in_writer(lambda: self._writing().move_log())
+
+    async def open_epoch(self, cause: str) -> list[Committed]:
+        """Start a new epoch."""
+        committed = await self._in_writer(
+            lambda: self._writing().open_epoch(self._clock.utc_ns(), cause)
+        )
+        await self._load()
+        return committed
+
+    async def read(
+        self, epoch: Epoch, lane: Lane, after: int, *, bytes_max: int, upto: int | None = None
+    ) -> list[Entry]:
+        """Return records in order from behind ``after``; see :meth:`Reader.read`."""
+        end = {} if upto is None else {"upto": upto}
+        return await self._in_reader(
+            lambda: self._reading().read(epoch, lane, after, bytes_max=bytes_max, **end)
+        )
+
+    async def chain_at(self, epoch: Epoch, lane: Lane, seq: int) -> bytes | None:
+        """Return h(seq), or ``None`` if the journal does not hold it."""
+        return await self._in_reader(lambda: self._reading().chain_at(epoch, lane, seq))
+
+    async def commit_after(self, epoch: Epoch, lane: Lane, seq: int) -> tuple[int, bytes] | None:
+        """Return the first commit end at or after ``seq``."""
+        return await self._in_reader(lambda: self._reading().commit_after(epoch, lane, seq))
+
+    async def lane_range(self, epoch: Epoch, lane: Lane) -> LaneRange:
+        """Return what is held of one lane of one epoch."""
+        return await self._in_reader(lambda: self._reading().lane_range(epoch, lane))
+
+    async def descriptions(self, lane: Lane, kind: str) -> list[Description]:
+        """Return the schemas or contexts in force."""
+        return await self._in_reader(lambda: self._reading().descriptions(lane, kind))
+
+    async def checkpoint(self) -> tuple[int, int, bytes] | None:
+        """Return ``(epoch number, data seq, state)`` of the last checkpoint."""
+        return await self._in_reader(lambda: self._reading().checkpoint())
+
+    async def file_bytes(self) -> int:
+        """Return the size of the database in bytes."""
+        return await self._in_reader(lambda: self._reading().file_bytes())
+
+    def find_epoch(self, uuid: str) -> Epoch | None:
+        """Return the epoch of that UUID, if it is one of this journal."""
+        return next((epoch for epoch in self.epochs if epoch.uuid == uuid), None)
+
+    def cursor(self, consumer: str, epoch: Epoch, lane: Lane) -> Cursor | None:
+        """Return how far a consumer has receipted, ``None`` if it has not."""
+        return self.cursors.get((consumer, epoch.number, lane))
+
+    def set_cursor(self, consumer: str, epoch: Epoch, lane: Lane, cursor: Cursor) -> None:
+        """Move a cursor; written with the next commit (a lost move only repeats a delivery)."""
+        key = (consumer, epoch.number, lane)
+        self.cursors[key] = self._moved[key] = cursor
+
+    async def save_consumer(self, consumer: Consumer) -> None:
+        """Write a consumer's state."""
+        await self._in_writer(lambda: self._writing().save_consumer(consumer))
+        self.consumers[consumer.name] = consumer
+
+    def active_consumers(self) -> Iterable[Consumer]:
+        """Return those that are enrolled and not suspended."""
+        return [consumer for consumer in self.consumers.values() if consumer.state == "enrolled"]

@@ -1,0 +1,221 @@
+"""The one door into the journal, and the rule of when to commit.
+
+Records that belong to one tick are committed together: as soon as the last poll of the tick has
+answered, else when the oldest record has waited its budget, and never while the commit before
+is still under way. A commit costs one sync, whatever it holds.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from edgeagent.journal.journal import Journal
+from edgeagent.journal.store import Committed
+from edgeagent.model.clock import Clock
+from edgeagent.model.errors import JournalFull
+from edgeagent.model.record import (
+    Instant,
+    Lane,
+    Record,
+    context_record,
+    encode_json,
+    event_record,
+    schema_record,
+)
+
+RETRY_WHEN_FULL_S = 1.0
+CHECKPOINT_EVERY_NS = 60 * 10**9
+
+log = structlog.get_logger()
+
+
+class Recorder:
+    """Numbers contexts and schemas, gathers records, commits them, tells who listens.
+
+    :param snapshot: returns a state that is true after everything that was put so far; it is
+        kept in the journal about once a minute, so that a start need not read far back
+    """
+
+    def __init__(
+        self, journal: Journal, clock: Clock, *, commit_within_s: float, held_bytes_max: int
+    ) -> None:
+        self.journal = journal
+        self.clock = clock
+        self.snapshot: Callable[[], bytes] | None = None
+        self.listeners: list[Callable[[Committed], None]] = []
+        self.full_since_ns: int | None = None
+        self._commit_within_s = commit_within_s
+        self._held_bytes_max = held_bytes_max
+        self._pending: list[Record] = []
+        self._pending_bytes = 0
+        self._polls_due = 0
+        self._due: asyncio.TimerHandle | None = None
+        self._wake = asyncio.Event()
+        self._waiters: list[asyncio.Future[None]] = []
+        self._context: dict[str, Any] = {}
+        self._context_numbers = dict.fromkeys(Lane, 0)
+        self._schemas: dict[bytes, int] = {}
+        self._checkpoint_ns = 0
+        self._epoch_wanted: str | None = None
+
+    async def load(self) -> None:
+        """Take up the numbers of schemas and contexts where the journal left them."""
+        for lane in Lane:
+            contexts = await self.journal.descriptions(lane, "C")
+            self._context_numbers[lane] = max((d.number for d in contexts), default=0)
+        for known in await self.journal.descriptions(Lane.DATA, "S"):
+            self._schemas[known.content] = known.number
+
+    def now(self) -> Instant:
+        """Return this moment on both clocks."""
+        return Instant(self.clock.utc_ns(), self.clock.boot_ns())
+
+    def context_number(self, lane: Lane) -> int:
+        """Return the number of the context that holds now."""
+        return self._context_numbers[lane]
+
+    def set_context(self, changes: Mapping[str, Any]) -> None:
+        """Change what holds for the records that follow; nothing happens when nothing changes."""
+        changed = {**self._context, **changes}
+        if changed == self._context:
+            return
+        self._context = changed
+        at = self.now()
+        for lane in Lane:
+            self._context_numbers[lane] += 1
+            self.put(context_record(lane, self._context_numbers[lane], at, changed))
+
+    @property
+    def context(self) -> Mapping[str, Any]:
+        """What holds now."""
+        return self._context
+
+    def schema_number(self, description: Mapping[str, Any]) -> int:
+        """Return the number of a schema, recording it when it is new."""
+        content = encode_json(description)
+        number = self._schemas.get(content)
+        if number is None:
+            number = self._schemas[content] = max(self._schemas.values(), default=0) + 1
+            self.put(schema_record(number, self.now(), description))
+        return number
+
+    def event(self, event_type: str, severity: str, text: str, **facts: Any) -> None:
+        """Record an event; facts that are ``None`` are left out."""
+        stated = {name: fact for name, fact in facts.items() if fact is not None}
+        context = self._context_numbers[Lane.EVENT]
+        self.put(event_record(context, self.now(), event_type, severity, text, stated))
+        write = log.info if severity == "info" else log.warning
+        write(event_type, text=text, **stated)
+
+    @property
+    def accepting(self) -> bool:
+        """Whether frames can be taken: false while too much waits for a disk that refuses."""
+        return self._pending_bytes < self._held_bytes_max
+
+    def put(self, record: Record) -> None:
+        """Take a record. It is acquired when it is committed, not before."""
+        self._pending.append(record)
+        self._pending_bytes += len(record.tail) + len(record.evidence or b"")
+        if self._due is None:
+            loop = asyncio.get_running_loop()
+            self._due = loop.call_later(self._commit_within_s, self._wake.set)
+
+    def poll_started(self) -> None:
+        """One more answer of this tick is on its way."""
+        self._polls_due += 1
+
+    def poll_ended(self) -> None:
+        """An answer of this tick has come, or will not come."""
+        self._polls_due -= 1
+        if self._polls_due == 0 and self._pending:
+            self._wake.set()
+
+    async def committed(self) -> None:
+        """Wait until everything that was put so far is durable, without hurrying it."""
+        if self._pending:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(future)
+            await future
+        else:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Wait until everything that was put so far is durable, at once."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(future)
+        self._wake.set()
+        await future
+
+    async def new_epoch(self, cause: str) -> None:
+        """Start a new epoch behind everything that was put so far."""
+        self._epoch_wanted = cause
+        await self.flush()
+
+    async def run(self) -> None:
+        """Commit until cancelled.
+
+        :raises JournalFailed: when the journal cannot be mended
+        """
+        while True:
+            await self._wake.wait()
+            await self.commit_pending()
+            await self.journal.move_log()
+
+    async def commit_pending(self) -> None:
+        """Commit what waits now, waiting out a full disk."""
+        self._wake.clear()
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        records, self._pending = self._pending, []
+        size, waiters = self._pending_bytes, self._waiters
+        self._waiters = []
+        checkpoint = self._checkpoint_due()
+        if records or checkpoint:
+            await self._append(records, checkpoint)
+        self._pending_bytes -= size
+        if self._epoch_wanted is not None:
+            await self._open_epoch()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _checkpoint_due(self) -> bytes | None:
+        now = self.clock.boot_ns()
+        if self.snapshot is None or now - self._checkpoint_ns < CHECKPOINT_EVERY_NS:
+            return None
+        self._checkpoint_ns = now
+        return self.snapshot()
+
+    async def _append(self, records: list[Record], checkpoint: bytes | None) -> None:
+        mended = self.journal.mended
+        committed: list[Committed] | None = None
+        while committed is None:
+            try:
+                committed = await self.journal.append(records, checkpoint=checkpoint)
+            except JournalFull as error:
+                if self.full_since_ns is None:
+                    self.full_since_ns = self.clock.utc_ns()
+                    log.error("journal.full", error=str(error), mend="free space on this disk")
+                await asyncio.sleep(RETRY_WHEN_FULL_S)
+        self._tell(committed)
+        if self.full_since_ns is not None:
+            since, self.full_since_ns = self.full_since_ns, None
+            self.event("journal.resumed", "alarm", "the disk was full", since_utc_ns=since)
+        if self.journal.mended != mended:
+            self.event(
+                "journal.reopened", "alarm", "a write failed; the file was opened again and proved"
+            )
+
+    async def _open_epoch(self) -> None:
+        cause, self._epoch_wanted = self._epoch_wanted or "", None
+        previous = self.journal.epoch.uuid
+        self._tell(await self.journal.open_epoch(cause))
+        self.event("epoch.opened", "alarm", f"a new epoch begins: {cause}", previous=previous)
+
+    def _tell(self, committed: list[Committed]) -> None:
+        for part in committed:
+            for listener in self.listeners:
+                listener(part)

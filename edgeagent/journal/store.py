@@ -1,0 +1,475 @@
+"""The journal's database: one SQLite file in WAL mode, synchronous=FULL.
+
+Rows are keyed by ``epoch number << 48 | seq``. Each row carries a CRC-32 of its body, so that
+bit rot is located; the last row of each commit carries the lane's chain value, so that altered
+history is proved. Nothing here knows what a body says.
+"""
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+import apsw
+
+from edgeagent.model.errors import EdgeAgentError
+from edgeagent.model.record import Entry, Lane, Record, encode_json, extend_chain, genesis
+
+APPLICATION_ID = 0x65644147  # "edAG", shown by file(1)
+LAYOUT_VERSION = 1
+EPOCH_SHIFT = 48
+SEQ_MASK = (1 << EPOCH_SHIFT) - 1
+LOG_PAGES_MAX = 1000
+
+_LAYOUT = """
+CREATE TABLE epoch (
+  number INTEGER PRIMARY KEY, uuid TEXT NOT NULL UNIQUE,
+  opened_utc_ns INTEGER NOT NULL, cause TEXT NOT NULL);
+CREATE TABLE data (
+  key INTEGER PRIMARY KEY, crc INTEGER NOT NULL, body BLOB NOT NULL, chain BLOB);
+CREATE TABLE event (
+  key INTEGER PRIMARY KEY, crc INTEGER NOT NULL, body BLOB NOT NULL, chain BLOB);
+CREATE TABLE evidence (
+  key INTEGER PRIMARY KEY, replies BLOB NOT NULL);
+CREATE TABLE description (
+  lane TEXT NOT NULL, kind TEXT NOT NULL, number INTEGER NOT NULL,
+  content BLOB NOT NULL, tail BLOB NOT NULL, PRIMARY KEY (lane, kind, number)) WITHOUT ROWID;
+CREATE TABLE checkpoint (
+  id INTEGER PRIMARY KEY CHECK (id = 1), key INTEGER NOT NULL, state BLOB NOT NULL);
+CREATE TABLE consumer (
+  name TEXT PRIMARY KEY, state TEXT NOT NULL, incarnation TEXT) WITHOUT ROWID;
+CREATE TABLE cursor (
+  consumer TEXT NOT NULL REFERENCES consumer, epoch INTEGER NOT NULL, lane TEXT NOT NULL,
+  upto INTEGER NOT NULL, chain BLOB NOT NULL,
+  PRIMARY KEY (consumer, epoch, lane)) WITHOUT ROWID;
+"""
+
+
+class UnfixedSQLite(EdgeAgentError):
+    """The SQLite library has the WAL-reset bug."""
+
+
+class UnknownLayout(EdgeAgentError):
+    """The file is no journal, or one of a newer version."""
+
+
+class CorruptRecord(EdgeAgentError):
+    """A stored body no longer fits its CRC."""
+
+    def __init__(self, lane: Lane, seq: int) -> None:
+        super().__init__(f"record {seq} of lane {lane} is damaged on disk")
+        self.lane = lane
+        self.seq = seq
+
+
+class Epoch(NamedTuple):
+    """One life of the journal."""
+
+    number: int
+    uuid: str
+    opened_utc_ns: int
+    cause: str
+
+
+class LaneRange(NamedTuple):
+    """Records that the journal holds of one lane of one epoch; ``highest`` 0 means none."""
+
+    lowest: int
+    highest: int
+    chain: bytes
+
+    def stated(self) -> dict[str, int | str]:
+        """Return it as a head and a person state it."""
+        return {"lowest": self.lowest, "highest": self.highest, "chain": self.chain.hex()}
+
+
+class Committed(NamedTuple):
+    """One lane's part of a commit, now durable."""
+
+    epoch: str
+    lane: Lane
+    first: int
+    bodies: Sequence[bytes]
+    prev: bytes
+    chain: bytes
+
+    @property
+    def last(self) -> int:
+        """Sequence number of the last record."""
+        return self.first + len(self.bodies) - 1
+
+
+class Description(NamedTuple):
+    """A schema or context in force: its number and the JSON that it describes."""
+
+    number: int
+    content: bytes
+
+
+class Cursor(NamedTuple):
+    """How far a consumer has receipted one lane of one epoch."""
+
+    upto: int
+    chain: bytes
+
+
+class Consumer(NamedTuple):
+    """An enrolled receiver. ``state`` is ``enrolled``, ``suspended`` or ``retired``."""
+
+    name: str
+    state: str
+    incarnation: str | None
+
+
+@dataclass(slots=True)
+class _LaneState:
+    seq: int
+    chain: bytes
+
+
+def require_fixed_sqlite(version: str) -> None:
+    """Refuse a library with the WAL-reset bug (sqlite.org, fixed in 3.51.3, 3.50.7, 3.44.6).
+
+    :raises UnfixedSQLite: naming the version
+    """
+    parts = tuple(int(part) for part in version.split("."))
+    fixed = parts >= (3, 51, 3) or (parts[:2] == (3, 50) and parts >= (3, 50, 7))
+    if not fixed and not (parts[:2] == (3, 44) and parts >= (3, 44, 6)):
+        raise UnfixedSQLite(
+            f"SQLite {version} can corrupt a database in WAL mode; use 3.51.3 or newer"
+        )
+
+
+def crc_of(body: bytes) -> int:
+    """Return the CRC-32 of a body as SQLite stores it: signed, in four bytes."""
+    crc = zlib.crc32(body)
+    return crc - (1 << 32) if crc >> 31 else crc
+
+
+class Reader:
+    """Reads a journal. Safe beside a writer; used from one thread."""
+
+    def __init__(self, path: Path, vfs: str | None = None, *, read_only: bool = True) -> None:
+        flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
+        self._db = apsw.Connection(str(path), flags=flags, vfs=vfs)
+        self._db.set_busy_timeout(5000)
+        self._db.execute("PRAGMA mmap_size = 0")
+        found = self._db.pragma("application_id"), self._db.pragma("user_version")
+        if found != (APPLICATION_ID, LAYOUT_VERSION):
+            self._db.close()
+            raise UnknownLayout(
+                f"{path} has layout {found[1]}; this version reads layout {LAYOUT_VERSION}"
+                if found[0] == APPLICATION_ID
+                else f"{path} is no edgeagent journal"
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def epochs(self) -> tuple[Epoch, ...]:
+        """Return every epoch, oldest first."""
+        rows = self._db.execute("SELECT number, uuid, opened_utc_ns, cause FROM epoch ORDER BY 1")
+        return tuple(Epoch(*row) for row in rows)
+
+    def lane_range(self, epoch: Epoch, lane: Lane) -> LaneRange:
+        """Return what is held of one lane of one epoch."""
+        base = epoch.number << EPOCH_SHIFT
+        ((low, high),) = self._db.execute(
+            f"SELECT min(key), max(key) FROM {lane} WHERE key BETWEEN ? AND ?",  # noqa: S608
+            (base, base | SEQ_MASK),
+        )
+        if high is None:
+            return LaneRange(1, 0, genesis(epoch.uuid, lane))
+        ((chain,),) = self._db.execute(f"SELECT chain FROM {lane} WHERE key = ?", (high,))  # noqa: S608
+        return LaneRange(low & SEQ_MASK, high & SEQ_MASK, chain)
+
+    def read(
+        self, epoch: Epoch, lane: Lane, after: int, *, bytes_max: int, upto: int = SEQ_MASK
+    ) -> list[Entry]:
+        """Return records in order, at least one if there is one, about ``bytes_max`` in all.
+
+        :raises CorruptRecord: if the first record asked for is damaged; records before a
+            damaged one are returned first
+        """
+        base = epoch.number << EPOCH_SHIFT
+        entries: list[Entry] = []
+        size = 0
+        for key, crc, body in self._db.execute(
+            f"SELECT key, crc, body FROM {lane} WHERE key > ? AND key <= ? ORDER BY key",  # noqa: S608
+            (base | after, base | upto),
+        ):
+            size += len(body)
+            if entries and size > bytes_max:
+                break
+            if crc_of(body) != crc:
+                if entries:
+                    break
+                raise CorruptRecord(lane, key & SEQ_MASK)
+            entries.append(Entry(key & SEQ_MASK, body))
+        return entries
+
+    def chain_at(self, epoch: Epoch, lane: Lane, seq: int) -> bytes | None:
+        """Return h(seq), computed from the nearest commit before; ``None`` if not held."""
+        held = self.lane_range(epoch, lane)
+        if seq == held.highest:
+            return held.chain
+        if not held.lowest - 1 <= seq < held.highest:
+            return None
+        point, chain = self._commit_before(epoch, lane, seq)
+        while point < seq:
+            entries = self.read(epoch, lane, point, bytes_max=1 << 20, upto=seq)
+            chain = extend_chain(chain, (entry.body for entry in entries))
+            point = entries[-1].seq
+        return chain
+
+    def commit_after(self, epoch: Epoch, lane: Lane, seq: int) -> tuple[int, bytes] | None:
+        """Return the first commit end at or after ``seq``: its number and chain value."""
+        base = epoch.number << EPOCH_SHIFT
+        for key, chain in self._db.execute(
+            f"SELECT key, chain FROM {lane} WHERE key BETWEEN ? AND ? AND chain IS NOT NULL"  # noqa: S608
+            " ORDER BY key LIMIT 1",
+            (base | seq, base | SEQ_MASK),
+        ):
+            return key & SEQ_MASK, chain
+        return None
+
+    def _commit_before(self, epoch: Epoch, lane: Lane, seq: int) -> tuple[int, bytes]:
+        base = epoch.number << EPOCH_SHIFT
+        for key, chain in self._db.execute(
+            f"SELECT key, chain FROM {lane} WHERE key BETWEEN ? AND ? AND chain IS NOT NULL"  # noqa: S608
+            " ORDER BY key DESC LIMIT 1",
+            (base, base | seq),
+        ):
+            return key & SEQ_MASK, chain
+        return 0, genesis(epoch.uuid, lane)
+
+    def commits(self, epoch: Epoch, lane: Lane) -> Iterator[tuple[int, bytes]]:
+        """Yield the end of every commit with its stored chain value."""
+        base = epoch.number << EPOCH_SHIFT
+        for key, chain in self._db.execute(
+            f"SELECT key, chain FROM {lane} WHERE key BETWEEN ? AND ? AND chain IS NOT NULL"  # noqa: S608
+            " ORDER BY key",
+            (base, base | SEQ_MASK),
+        ):
+            yield key & SEQ_MASK, chain
+
+    def evidence(self, epoch: Epoch, after: int, upto: int) -> Iterator[tuple[int, bytes]]:
+        """Yield ``(seq, raw reply)`` of data records in ``(after, upto]`` that have some."""
+        base = epoch.number << EPOCH_SHIFT
+        for _, replies in self._db.execute(
+            "SELECT key, replies FROM evidence WHERE key > ? AND key <= ? ORDER BY key",
+            (base | after, base | upto),
+        ):
+            yield from unpack_evidence(replies)
+
+    def descriptions(self, lane: Lane, kind: str) -> list[Description]:
+        """Return the schemas (``S``) or contexts (``C``) of a lane, by number."""
+        rows = self._db.execute(
+            "SELECT number, content FROM description WHERE lane = ? AND kind = ? ORDER BY number",
+            (lane.value, kind),
+        )
+        return [Description(*row) for row in rows]
+
+    def checkpoint(self) -> tuple[int, int, bytes] | None:
+        """Return ``(epoch number, data seq, state)`` of the last checkpoint."""
+        for key, state in self._db.execute("SELECT key, state FROM checkpoint"):
+            return key >> EPOCH_SHIFT, key & SEQ_MASK, state
+        return None
+
+    def consumers(self) -> dict[str, Consumer]:
+        """Return every consumer that was ever enrolled, by name."""
+        rows = self._db.execute("SELECT name, state, incarnation FROM consumer ORDER BY name")
+        return {row[0]: Consumer(*row) for row in rows}
+
+    def cursors(self) -> dict[tuple[str, int, Lane], Cursor]:
+        """Return every cursor by (consumer, epoch number, lane)."""
+        rows = self._db.execute("SELECT consumer, epoch, lane, upto, chain FROM cursor")
+        return {
+            (name, epoch, Lane(lane)): Cursor(upto, chain)
+            for name, epoch, lane, upto, chain in rows
+        }
+
+    def file_bytes(self) -> int:
+        """Return the size of the database in bytes, write-ahead log apart."""
+        return int(self._db.pragma("page_count")) * int(self._db.pragma("page_size"))
+
+
+def pack_evidence(replies: Iterable[tuple[int, bytes]]) -> bytes:
+    """Pack raw replies: per reply its seq (8 bytes), its length (4 bytes), its bytes."""
+    return b"".join(
+        seq.to_bytes(8, "big") + len(raw).to_bytes(4, "big") + raw for seq, raw in replies
+    )
+
+
+def unpack_evidence(packed: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield ``(seq, raw reply)``."""
+    at = 0
+    while at < len(packed):
+        seq = int.from_bytes(packed[at : at + 8], "big")
+        end = at + 12 + int.from_bytes(packed[at + 8 : at + 12], "big")
+        yield seq, packed[at + 12 : end]
+        at = end
+
+
+class Store(Reader):
+    """The one writer."""
+
+    def __init__(self, path: Path, utc_ns: int, vfs: str | None = None) -> None:
+        require_fixed_sqlite(apsw.sqlite_lib_version())
+        _create_if_missing(path, utc_ns, vfs)
+        super().__init__(path, vfs, read_only=False)
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.wal_autocheckpoint(0)
+        self._wal_pages = 0
+        self._db.set_wal_hook(self._note_wal)
+        self.epoch = self.epochs()[-1]
+        self._lanes = self._lane_states()
+
+    def _note_wal(self, _db: apsw.Connection, _schema: str, pages: int) -> int:
+        self._wal_pages = pages
+        return 0
+
+    def _lane_states(self) -> dict[Lane, _LaneState]:
+        ranges = {lane: self.lane_range(self.epoch, lane) for lane in Lane}
+        return {lane: _LaneState(held.highest, held.chain) for lane, held in ranges.items()}
+
+    def head(self, lane: Lane) -> tuple[int, bytes]:
+        """Return the last sequence number of a lane and its chain value."""
+        return self._lanes[lane].seq, self._lanes[lane].chain
+
+    def commit(
+        self,
+        records: Sequence[Record],
+        *,
+        checkpoint: bytes | None = None,
+        cursors: Mapping[tuple[str, int, Lane], Cursor] | None = None,
+    ) -> list[Committed]:
+        """Give the records their numbers and write them, with cursors, in one transaction.
+
+        On disk when it returns; when it raises, nothing has happened.
+
+        :param checkpoint: an opaque state that is true after these records
+        """
+        parts = [self._prepare(lane, records) for lane in Lane]
+        done = [part for part in parts if part is not None]
+        with self._db:
+            for part in done:
+                self._insert(part)
+            self._insert_side(records, parts[0])
+            if checkpoint is not None:
+                key = self.epoch.number << EPOCH_SHIFT | ((done and self._last_data(parts)) or 0)
+                self._db.execute("REPLACE INTO checkpoint VALUES (1, ?, ?)", (key, checkpoint))
+            if cursors:
+                self._db.executemany(
+                    "REPLACE INTO cursor VALUES (?, ?, ?, ?, ?)",
+                    [(name, epoch, lane.value, *at) for (name, epoch, lane), at in cursors.items()],
+                )
+        for part in done:
+            self._lanes[part.lane] = _LaneState(part.last, part.chain)
+        return done
+
+    def _last_data(self, parts: Sequence[Committed | None]) -> int:
+        part = parts[0]
+        return part.last if part else self._lanes[Lane.DATA].seq
+
+    def _prepare(self, lane: Lane, records: Sequence[Record]) -> Committed | None:
+        state = self._lanes[lane]
+        mine = [record for record in records if record.lane is lane]
+        if not mine:
+            return None
+        first = state.seq + 1
+        bodies = [record.body(seq) for seq, record in enumerate(mine, first)]
+        chain = extend_chain(state.chain, bodies)
+        return Committed(self.epoch.uuid, lane, first, bodies, state.chain, chain)
+
+    def _insert(self, part: Committed) -> None:
+        key = self.epoch.number << EPOCH_SHIFT | part.first
+        rows: list[tuple[int, int, bytes, bytes | None]] = [
+            (key + index, crc_of(body), body, None) for index, body in enumerate(part.bodies)
+        ]
+        rows[-1] = (*rows[-1][:3], part.chain)
+        self._db.executemany(f"INSERT INTO {part.lane} VALUES (?, ?, ?, ?)", rows)  # noqa: S608
+
+    def _insert_side(self, records: Sequence[Record], data: Committed | None) -> None:
+        for record in records:
+            if record.kind in ("S", "C"):
+                content = record.tail.split(b",", 3)[3][:-1]
+                self._db.execute(
+                    "REPLACE INTO description VALUES (?, ?, ?, ?, ?)",
+                    (record.lane.value, record.kind, record.number, content, record.tail),
+                )
+        if data is None:
+            return
+        mine = (record for record in records if record.lane is Lane.DATA)
+        replies = [
+            (seq, record.evidence)
+            for seq, record in enumerate(mine, data.first)
+            if record.evidence is not None
+        ]
+        if replies:
+            key = self.epoch.number << EPOCH_SHIFT | replies[-1][0]
+            self._db.execute("INSERT INTO evidence VALUES (?, ?)", (key, pack_evidence(replies)))
+
+    def open_epoch(self, utc_ns: int, cause: str) -> list[Committed]:
+        """Start a new epoch; the schemas and contexts in force are its first records."""
+        epoch = Epoch(self.epoch.number + 1, str(uuid4()), utc_ns, cause)
+        in_force = self._in_force()
+        with self._db:
+            self._db.execute("INSERT INTO epoch VALUES (?, ?, ?, ?)", epoch)
+        self.epoch = epoch
+        self._lanes = self._lane_states()
+        return self.commit(in_force)
+
+    def _in_force(self) -> list[Record]:
+        rows = self._db.execute(
+            "SELECT lane, kind, number, tail FROM description WHERE kind = 'S' OR number IN"
+            " (SELECT max(number) FROM description AS d WHERE d.lane = description.lane"
+            "  AND d.kind = 'C') ORDER BY kind, number"
+        )
+        return [Record(Lane(lane), kind, tail, number=number) for lane, kind, number, tail in rows]
+
+    def save_consumer(self, consumer: Consumer) -> None:
+        """Write a consumer's state at once."""
+        self._db.execute("REPLACE INTO consumer VALUES (?, ?, ?)", consumer)
+
+    @property
+    def log_is_long(self) -> bool:
+        """Whether the write-ahead log has grown enough to be moved into the database."""
+        return self._wal_pages >= LOG_PAGES_MAX
+
+    def move_log(self) -> None:
+        """Move the write-ahead log into the database, as far as no reader holds it."""
+        self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def make_durable(self) -> None:
+        """Write everything that is visible into the database file and sync it.
+
+        After a failed fsync the kernel may show pages that never reached the disk; rewriting
+        them through a checkpoint is what makes them real.
+        """
+        self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+
+def _create_if_missing(path: Path, utc_ns: int, vfs: str | None) -> None:
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    db = apsw.Connection(str(path), flags=flags, vfs=vfs)
+    try:
+        if db.pragma("user_version") or db.pragma("application_id"):
+            return
+        db.pragma("journal_mode", "wal")
+        db.execute("PRAGMA synchronous = FULL")
+        with db:
+            db.execute(_LAYOUT)
+            db.execute("INSERT INTO epoch VALUES (0, ?, ?, 'created')", (str(uuid4()), utc_ns))
+            db.pragma("application_id", APPLICATION_ID)
+            db.pragma("user_version", LAYOUT_VERSION)
+    finally:
+        db.close()
+
+
+def description_content(description: Mapping[str, object]) -> bytes:
+    """Return the bytes under which a schema or context is recognised as the same."""
+    return encode_json(description)

@@ -1,0 +1,58 @@
+"""Durations and rational numbers as people write them in a profile or a site file."""
+
+import re
+from fractions import Fraction
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|min|h)\s*$")
+_UNIT_NS = {"ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
+
+
+def parse_duration_ns(text: object) -> int:
+    """Return nanoseconds of e.g. ``500 ms``, ``1 s``, ``5 min``, ``4 h``.
+
+    :raises ValueError: if the unit is missing or unknown, or the duration is not positive
+    """
+    match = _DURATION.match(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(
+            f"{text!r} is no duration; write a number and a unit, e.g. '500 ms', '1 s', '5 min'"
+        )
+    duration = Fraction(match[1]) * _UNIT_NS[match[2]]
+    if duration <= 0 or duration.denominator != 1:
+        raise ValueError(f"{text!r} is not a positive whole number of nanoseconds")
+    return int(duration)
+
+
+def parse_rational(value: object) -> Fraction:
+    """Return the exact number of e.g. ``0.1``, ``2``, ``400/65536``.
+
+    :raises ValueError: if it is not a finite number or fraction
+    """
+    if isinstance(value, Fraction):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"{value!r} is no number; write e.g. 0.1 or 400/65536")
+    try:
+        return Fraction(str(value).replace(" ", ""))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{value!r} is no number; write e.g. 0.1 or 400/65536") from None
+
+
+DurationNs = Annotated[
+    int,
+    BeforeValidator(parse_duration_ns),
+    WithJsonSchema(
+        {"type": "string", "pattern": _DURATION.pattern, "examples": ["500 ms", "1 s", "5 min"]}
+    ),
+]
+"""A duration with its unit in the file; nanoseconds in the program."""
+
+Rational = Annotated[
+    Any,
+    BeforeValidator(parse_rational),
+    WithJsonSchema({"type": ["number", "string"], "examples": [0.1, "400/65536"]}),
+]
+"""An exact number: a :class:`fractions.Fraction` in the program."""

@@ -1,0 +1,1 @@
+"""How people and the system see and steer a running agent."""

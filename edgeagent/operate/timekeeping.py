@@ -1,0 +1,90 @@
+"""How far the machine's UTC can be trusted, and whether it was stepped.
+
+The time service is asked (chrony's ``chronyc -c tracking``, chronyc(1)); the kernel's own yes or
+no stays yes for hours after synchronisation was lost and is not used.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable
+
+from edgeagent.journal import Recorder
+from edgeagent.model.clock import CLOCK_UNKNOWN, ClockState
+
+ASK_EVERY_S = 600.0
+CHRONYC_TIMEOUT_S = 5.0
+STEP_NS = 100_000_000
+SYNCED_ERROR_NS_MAX = 1_000_000_000
+
+AskClock = Callable[[], Awaitable[ClockState]]
+
+
+async def ask_chrony() -> ClockState:
+    """Return what chrony says of this machine's clock; ``unknown`` where there is no chrony."""
+    program = shutil.which("chronyc")
+    if program is None:
+        return CLOCK_UNKNOWN
+    process = await asyncio.create_subprocess_exec(
+        program, "-c", "tracking",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(CHRONYC_TIMEOUT_S):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        return CLOCK_UNKNOWN
+    return parse_tracking(output.decode("ascii", "replace"))
+
+
+def parse_tracking(line: str) -> ClockState:
+    """Return the state of one line of ``chronyc -c tracking``.
+
+    Fields: reference id, name, stratum, reference time, system offset, last offset, RMS offset,
+    frequency, residual, skew, root delay, root dispersion, update interval, leap status. The error
+    is bounded by |offset| + dispersion + delay / 2 (RFC 5905, root distance).
+    """
+    fields = line.strip().split(",")
+    try:
+        offset, delay, dispersion = (abs(float(fields[i])) for i in (4, 10, 11))
+    except (IndexError, ValueError):
+        return CLOCK_UNKNOWN
+    if fields[-1] == "Not synchronised":
+        return ClockState("unsynced", None, "chrony")
+    error_ns = int((offset + dispersion + delay / 2) * 1e9)
+    state = "synced" if error_ns < SYNCED_ERROR_NS_MAX else "holdover"
+    return ClockState(state, _coarse(error_ns), "chrony")
+
+
+def _coarse(error_ns: int) -> int:
+    """Round an error bound up to a power of two, so that a context does not change every time."""
+    return 1 << max(0, error_ns - 1).bit_length()
+
+
+async def keep_time(recorder: Recorder, ask: AskClock = ask_chrony) -> None:
+    """Note the clock's state in the context and its steps as events, for ever."""
+    clock = recorder.clock
+    loop = asyncio.get_running_loop()
+    ask_at_s = loop.time()
+    offset_ns = clock.utc_ns() - clock.boot_ns()
+    while True:
+        if loop.time() >= ask_at_s:
+            ask_at_s = loop.time() + ASK_EVERY_S
+            state = await ask()
+            recorder.set_context({"clock": clock_context(state)})
+        await asyncio.sleep(1.0)
+        now_ns = clock.utc_ns() - clock.boot_ns()
+        if abs(now_ns - offset_ns) > STEP_NS:
+            recorder.event(
+                "clock.step",
+                "alarm",
+                f"UTC was moved by {(now_ns - offset_ns) / 1e9:+.3f} s",
+                before_ns=offset_ns,
+                after_ns=now_ns,
+            )
+        offset_ns = now_ns
+
+
+def clock_context(state: ClockState) -> dict[str, object]:
+    """Return the ``clock`` key of a context."""
+    return {"state": state.state, "error_ns": state.error_ns, "source": state.source}

@@ -1,0 +1,144 @@
+"""A place in one lane from which batches are taken, in order."""
+
+from collections import deque
+from itertools import islice
+
+from edgeagent.journal import Committed, Epoch, Journal
+from edgeagent.journal.store import CorruptRecord
+from edgeagent.model.record import Batch, Lane, extend_chain
+
+TAIL_BYTES_MAX = 4 << 20
+
+
+class Tail:
+    """The newest commits of one lane, so that the live stream need not read them back."""
+
+    def __init__(self) -> None:
+        self._commits: deque[tuple[Committed, int]] = deque()
+        self._bytes = 0
+
+    def add(self, committed: Committed) -> None:
+        """Take a commit; the oldest are let go when there are too many."""
+        if self._commits and self._commits[-1][0].epoch != committed.epoch:
+            self._commits.clear()
+            self._bytes = 0
+        size = sum(map(len, committed.bodies))
+        self._commits.append((committed, size))
+        self._bytes += size
+        while self._bytes > TAIL_BYTES_MAX and len(self._commits) > 1:
+            self._bytes -= self._commits.popleft()[1]
+
+    def after(self, epoch: str, seq: int, bytes_max: int) -> list[Committed] | None:
+        """Return whole commits that begin right behind ``seq``; ``None`` if they are not here."""
+        commits = self._commits
+        if not commits or commits[0][0].epoch != epoch or commits[0][0].first > seq + 1:
+            return None
+        if seq >= commits[-1][0].last:
+            return []
+        skip = next(i for i, (commit, _) in enumerate(commits) if commit.last > seq)
+        if commits[skip][0].first != seq + 1:
+            return None
+        chosen: list[Committed] = []
+        size = 0
+        for commit, commit_size in islice(commits, skip, None):
+            size += commit_size
+            if chosen and size > bytes_max:
+                break
+            chosen.append(commit)
+        return chosen
+
+
+class Stream:
+    """A reader of one lane of one epoch that knows the chain value at its place.
+
+    :ivar after: everything up to here has been taken
+    :ivar chain: h(after)
+    :ivar end: last record that is wanted; ``None`` for ever
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        site: str,
+        epoch: Epoch,
+        lane: Lane,
+        after: int,
+        chain: bytes,
+        *,
+        end: int | None = None,
+        tail: Tail | None = None,
+    ) -> None:
+        self._journal = journal
+        self._site = site
+        self._tail = tail
+        self.epoch = epoch
+        self.lane = lane
+        self.after = after
+        self.chain = chain
+        self.end = end
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything that was wanted has been taken."""
+        return self.end is not None and self.after >= self.end
+
+    async def next_batch(self, bytes_max: int) -> Batch | None:
+        """Take what comes next, at most about ``bytes_max``; ``None`` when there is nothing now."""
+        if self.finished:
+            return None
+        commits = self._tail.after(self.epoch.uuid, self.after, bytes_max) if self._tail else None
+        if commits is None:
+            return await self._from_disk(bytes_max)
+        if not commits:
+            return None
+        bodies = [body for commit in commits for body in commit.bodies]
+        return self._take(bodies, commits[-1].chain)
+
+    async def _from_disk(self, bytes_max: int) -> Batch | None:
+        try:
+            entries = await self._journal.read(
+                self.epoch, self.lane, self.after, bytes_max=bytes_max, upto=self.end
+            )
+        except CorruptRecord as error:
+            return await self._around(error.seq)
+        if not entries:
+            return None
+        bodies = [entry.body for entry in entries]
+        return self._take(bodies, extend_chain(self.chain, bodies))
+
+    def _take(self, bodies: list[bytes], chain: bytes) -> Batch:
+        batch = Batch(
+            self._site, self.epoch.uuid, self.lane, self.after + 1, bodies, self.chain, chain
+        )
+        self.after, self.chain = batch.last, chain
+        return batch
+
+    async def _around(self, damaged: int) -> Batch | None:
+        """Take the rest of a commit that holds damaged records, naming those that are missing."""
+        commit_end = await self._journal.commit_after(self.epoch, self.lane, damaged)
+        if commit_end is None:
+            return None
+        last, chain = commit_end
+        bodies, missing, at = [], [], self.after
+        while at < last:
+            try:
+                for entry in await self._journal.read(
+                    self.epoch, self.lane, at, bytes_max=1 << 20, upto=last
+                ):
+                    bodies.append(entry.body)
+                    at = entry.seq
+            except CorruptRecord as error:
+                at = error.seq
+                missing.append(at)
+        batch = Batch(
+            self._site,
+            self.epoch.uuid,
+            self.lane,
+            self.after + 1,
+            bodies,
+            self.chain,
+            chain,
+            missing,
+        )
+        self.after, self.chain = last, chain
+        return batch

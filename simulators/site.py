@@ -1,0 +1,145 @@
+"""A scenario that runs: its processes, its instruments and its listening wires."""
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Any
+
+from simulators.catalogue import DEVICE_MODELS, PROCESS_MODELS
+from simulators.devices.contract import ModbusDevice
+from simulators.disturbance import Stepped
+from simulators.faults import Dice, Faults
+from simulators.ledger import Ledger
+from simulators.scenario import PORT_FIRST, Scenario
+from simulators.wire.modbus_tcp import ModbusTcpServer, Unit
+from simulators.world import World
+
+_CATCH_UP_S = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the caller decides over the scenario's head."""
+
+    host: str = "127.0.0.1"
+    port_base: int = PORT_FIRST
+    """Moves every wire: one on port 15 021 in the scenario listens on `port_base` + 1."""
+    ephemeral: bool = False
+    """Let the system choose every port."""
+    seed: int | None = None
+    """Instead of the scenario's; also of the faults of its wires."""
+    faults: Faults | None = None
+    """For every wire, instead of the scenario's."""
+    ledger: Path | None = None
+
+
+class Site:
+    """Use as `async with Site(scenario, options) as site`; nothing listens outside of it."""
+
+    def __init__(self, scenario: Scenario, options: RunOptions | None = None) -> None:
+        self._scenario = scenario
+        self._options = options or RunOptions()
+        self._seed = scenario.seed if self._options.seed is None else self._options.seed
+        self.processes = self._built_processes()
+        self.devices = self._built_devices()
+        self.world = World(
+            {**self.processes, **self.devices}, scenario.events, speed=scenario.speed
+        )
+        self.wires: dict[str, ModbusTcpServer] = {}
+        self._stack = contextlib.AsyncExitStack()
+
+    @property
+    def endpoints(self) -> dict[str, dict[str, Any]]:
+        """Where each device is to be found, by its name."""
+        return {
+            key: {
+                "wire": self._scenario.wires[spec.wire].kind,
+                "host": self.wires[spec.wire].host,
+                "port": self.wires[spec.wire].port,
+                "unit_id": spec.unit_id,
+            }
+            for key, spec in self._scenario.devices.items()
+        }
+
+    async def __aenter__(self) -> "Site":
+        """:raises OSError: if a port or the ledger cannot be had"""
+        async with contextlib.AsyncExitStack() as stack:
+            ledger = self._opened_ledger(stack)
+            for name in self._scenario.wires:
+                wire = self._wire(name, ledger)
+                stack.push_async_callback(wire.stop)
+                await wire.start()
+                self.wires[name] = wire
+            keeper = asyncio.create_task(self._keep_time(), name="simulated time")
+            stack.push_async_callback(_ended, keeper)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    def _opened_ledger(self, stack: contextlib.AsyncExitStack) -> Ledger | None:
+        if self._options.ledger is None:
+            return None
+        ledger = Ledger(self._options.ledger)
+        stack.callback(ledger.close)
+        return ledger
+
+    def _built_processes(self) -> dict[str, Stepped]:
+        return {
+            key: PROCESS_MODELS[spec.model].build(spec.settings, self._rng(key))
+            for key, spec in self._scenario.processes.items()
+        }
+
+    def _built_devices(self) -> dict[str, ModbusDevice]:
+        start_utc_s = time.time()
+        return {
+            key: DEVICE_MODELS[spec.model].build(
+                spec.settings, self.processes[spec.process], self._rng(key), start_utc_s
+            )
+            for key, spec in self._scenario.devices.items()
+        }
+
+    def _rng(self, key: str) -> Random:
+        return Random(f"{self._seed}/{key}")
+
+    def _wire(self, name: str, ledger: Ledger | None) -> ModbusTcpServer:
+        options, spec = self._options, self._scenario.wires[name]
+        faults = options.faults or spec.faults
+        if options.seed is not None:
+            faults = dataclasses.replace(faults, seed=options.seed)
+        units = {
+            device.unit_id: Unit(key, self.devices[key])
+            for key, device in self._scenario.devices.items()
+            if device.wire == name
+        }
+        return ModbusTcpServer(
+            name,
+            units,
+            host=options.host,
+            port=0 if options.ephemeral else options.port_base + spec.port - PORT_FIRST,
+            dice=Dice(faults, name),
+            ledger=ledger,
+            before_read=self.world.advance,
+        )
+
+    async def _keep_time(self) -> None:
+        """Keep the distance to real time short while nobody reads."""
+        while True:
+            await asyncio.sleep(_CATCH_UP_S)
+            self.world.advance()
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait until it is over."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
