@@ -57,6 +57,7 @@ class Site:
         """Where each device is to be found, by its name."""
         return {
             key: {
+                "model": spec.model,
                 "wire": self._scenario.wires[spec.wire].kind,
                 "host": self.wires[spec.wire].host,
                 "port": self.wires[spec.wire].port,

@@ -1,7 +1,7 @@
 """Faults of a profile that show only when its parts are held against each other.
 
-Each fault has its place in the file, so that ``edgeagent check`` can point at the line, and says
-how to mend it.
+Each fault has its place in the file, so that ``edgeagent check`` can point at the line, and its
+text says what is wrong and, behind a semicolon, how to mend it.
 """
 
 import re
@@ -179,7 +179,7 @@ def _shape_faults(place: Place, stated: "Addressed", point: Point) -> Iterator[F
         yield Fault((*place, "byte"), f"{kind} has no 'byte'; remove it", stated.byte)
     fixed = REGISTERS_OF.get(stated.type)
     if fixed is None and stated.length is None:
-        yield Fault((*place, "length"), "a STRING needs its length in registers of two characters")
+        yield Fault((*place, "length"), "a STRING has no length; add 'length', in registers")
     if fixed is not None and stated.length not in (None, fixed):
         yield Fault(
             (*place, "length"),
@@ -194,8 +194,8 @@ def _bit_faults(place: Place, stated: "Addressed", point: Point) -> Iterator[Fau
     if needs_bit and stated.bit is None:
         yield Fault(
             (*place, "bit"),
-            "a BOOL in a register needs 'bit', 0 (least significant) to 15; or name a table of "
-            "bits (coil, discrete_input)",
+            "a BOOL in a register needs the number of its bit; add 'bit', 0 (least significant) "
+            "to 15, or name a table of bits (coil, discrete_input)",
         )
     if not needs_bit and stated.bit is not None:
         yield Fault((*place, "bit"), "only a BOOL in a register has a 'bit'; remove it", stated.bit)

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from drivers.modbus.checks import Fault, Parts, Place, faults
+from drivers.modbus.checks import Fault, Parts, faults
 from drivers.modbus.codec import (
     ADDRESSES,
     REGISTERS_MAX,
@@ -199,7 +199,9 @@ class ModbusProfile(Profile[ModbusGroup, ModbusIdentityItem]):
             profile = handler(data)
         except ValidationError as error:
             lines = [
-                _line(line["type"], line["loc"], line["msg"], line["input"])
+                InitErrorDetails(
+                    type=line["type"], loc=line["loc"], input=line["input"], ctx=line.get("ctx", {})
+                )
                 for line in error.errors(include_url=False)
             ]
             parts = _readable(data)
@@ -270,11 +272,12 @@ def _reference(number: int, table: Table | None) -> tuple[Table, int]:
 
 
 def _lines(found: Iterable[Fault]) -> list[InitErrorDetails]:
-    return [_line("modbus_profile", fault.place, fault.text, fault.value) for fault in found]
-
-
-def _line(kind: str, place: Place, text: str, value: Any) -> InitErrorDetails:
-    return InitErrorDetails(type=PydanticCustomError(kind, text), loc=place, input=value)
+    return [
+        InitErrorDetails(
+            type=PydanticCustomError("value_error", fault.text), loc=fault.place, input=fault.value
+        )
+        for fault in found
+    ]
 
 
 def _readable(data: Any) -> Parts | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from drivers.modbus.client import Wire
-from drivers.modbus.codec import Block, Failure, Limits, Plan, Point, failure, plan, plan_of
+from drivers.modbus.codec import Block, Failure, Limits, Point, failure, plan, plan_of
 from edgeagent.model import quality
 from edgeagent.model.clock import Clock
 from edgeagent.model.errors import BadReply
@@ -96,13 +96,13 @@ class Reader:
         """
         if self._refused and self._clock.boot_ns() >= self._ask_again_boot_ns:
             self._use([*self._plan.blocks, *self._refused], {})
-        plan = self._plan
+        current = self._plan
         replies: list[bytes] = []
         utc_ns = boot_ns = 0
-        for block in plan.blocks:
+        for block in current.blocks:
             reply = await self._unit.ask(wire, block)
             if isinstance(reply, Failure):
-                effort = _Effort(plan.blocks, replies, utc_ns, boot_ns)
+                effort = _Effort(current.blocks, replies, utc_ns, boot_ns)
                 return await self._salvage(wire, effort, reply)
             utc_ns = self._clock.utc_ns()
             boot_ns = self._clock.boot_ns()
@@ -112,7 +112,7 @@ class Reader:
                 "refused", f"unit {self._unit.number} refuses every address of the group"
             )
         raw = replies[0] if len(replies) == 1 else b"".join(replies)
-        return Reading(plan.decode(raw), utc_ns, boot_ns, raw, plan.present, plan.status)
+        return Reading(current.decode(raw), utc_ns, boot_ns, raw, current.present, current.status)
 
     async def _salvage(self, wire: Wire, effort: "_Effort", found: Failure) -> Reading:
         """Get what can be got after a block has failed, and learn from it."""
@@ -134,15 +134,15 @@ class Reader:
 
     def _reading(self, effort: "_Effort") -> Reading:
         """Decode what came, with a status for what did not."""
-        plan = plan_of(
+        brought = plan_of(
             self._points,
             (block for block, _ in effort.done),
             _absent(self._refused | effort.refused | effort.failed),
         )
         replies = dict(effort.done)
-        raw = b"".join(replies[block] for block in plan.blocks)
+        raw = b"".join(replies[block] for block in brought.blocks)
         return Reading(
-            plan.decode(raw), effort.utc_ns, effort.boot_ns, raw, plan.present, plan.status
+            brought.decode(raw), effort.utc_ns, effort.boot_ns, raw, brought.present, brought.status
         )
 
     def _use(self, blocks: Iterable[Block], refused: dict[Block, int]) -> None:

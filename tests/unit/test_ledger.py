@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
+from drivers.modbus.profile import ModbusProfile
 from tests.system import ledger
 from tests.system.ledger import LedgerSlave, differences, expected_block, expected_values
 
@@ -188,6 +190,21 @@ def test_bad_arguments_end_with_status_2(program: Path) -> None:
     asked = subprocess.run([program, "--ports", "0", "0"], capture_output=True, check=False)
     assert asked.returncode == 2
     assert b"usage" in asked.stderr
+
+
+@pytest.mark.parametrize("registers", [10, 100, 125])
+def test_the_profile_is_one_that_the_driver_accepts(registers: int) -> None:
+    text = ledger.profile_text("500 ms", registers)
+    profile = ModbusProfile.model_validate(YAML(typ="safe").load(text))
+    (schema,) = profile.schemas("device-0", {})
+    assert schema.period_ns == 500_000_000
+    assert len(schema.tags) == len(expected_values(0, 1, registers))
+
+
+def test_a_device_for_each_port() -> None:
+    sections = YAML(typ="safe").load(ledger.site_sections([1502, 1503]))
+    assert sections["links"]["line-1"] == {"driver": "modbus", "host": "127.0.0.1", "port": 1503}
+    assert sections["instruments"]["device-1"] == {"profile": "ledger-slave", "link": "line-1"}
 
 
 def delivered(port_index: int, k: int) -> tuple[list[int | float | None], list[list[int]]]:

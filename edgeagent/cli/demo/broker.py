@@ -4,7 +4,9 @@ import asyncio
 import logging
 import sys
 
-from amqtt.broker import Broker
+from amqtt.broker import Broker  # type: ignore[import-untyped]
+
+ANONYMOUS = "amqtt.plugins.authentication.AnonymousAuthPlugin"
 
 
 async def serve(port: int) -> None:
@@ -12,9 +14,7 @@ async def serve(port: int) -> None:
     broker = Broker(
         {
             "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
-            "plugins": {
-                "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}
-            },
+            "plugins": {ANONYMOUS: {"allow_anonymous": True}},
         }
     )
     await broker.start()

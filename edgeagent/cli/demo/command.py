@@ -23,13 +23,13 @@ REFRESH_S = 0.5
 @click.command()
 @click.option("--seconds", type=float, help="End after this long; default: at Ctrl-C.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object a second instead of a screen."
+    "--json", "as_json", is_flag=True, help="A JSON object a second, no screen."
 )
 @click.option("--broker", help="Use this broker (mqtt://host:port) instead of starting one.")
 @click.option(
     "--embedded",
     is_flag=True,
-    help="Use the embedded broker (MQTT 3.1.1) even if mosquitto is here.",
+    help="Use the embedded broker (MQTT 3.1.1) in any case.",
 )
 @click.option(
     "--keep",

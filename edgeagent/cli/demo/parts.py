@@ -135,7 +135,7 @@ class Demo:
             for name in names:
                 lines += [
                     f"  {name}:",
-                    f"    profile: {devices[name]['profile']}",
+                    f"    profile: {devices[name]['model'].replace('_', '-')}",
                     f"    link: {links[wire]}",
                     f"    unit_id: {devices[name]['unit_id']}",
                 ]

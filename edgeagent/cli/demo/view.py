@@ -9,15 +9,15 @@ from rich.text import Text
 from edgeagent.cli.demo.parts import Demo
 from edgeagent.cli.screen import delivery_lines, links_table, values_table
 
+COUNTS = ("records", "duplicates", "conflicts")
+
 
 def demo_view(parts: Demo, view: dict[str, Any]) -> RenderableType:
     """Return live values, links, journal, lag and receipts."""
     received = view.get("received") or {}
     text = delivery_lines(view)
-    text.append(f"\nreceiver  {received.get('records', 0)} records committed, ")
-    text.append(
-        f"{received.get('duplicates', 0)} duplicates, {received.get('conflicts', 0)} conflicts"
-    )
+    counts = ", ".join(f"{received.get(key, 0)} {key}" for key in COUNTS)
+    text.append(f"\nreceiver  {counts}")
     title = f"edgeagent demo: simulated instruments, {parts.broker_name}. Ctrl-C ends it."
     return Group(
         Text(title, style="bold"),
