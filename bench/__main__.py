@@ -81,6 +81,9 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=options.folder))
     try:
         case, samples = run(options, folder, progress)
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 1
     finally:
         if options.keep:
             progress.print(f"everything that was written is in {folder}")

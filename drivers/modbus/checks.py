@@ -258,19 +258,17 @@ def _item_faults(
 
 
 def _overlaps(items: list[_Item]) -> Iterator[Fault]:
-    """Tell of tags of one group that share bits of a register."""
+    """Tell of tags of one group that share bits of a register; once for each tag."""
     taken: dict[tuple[str, int], list[tuple[int, _Item]]] = {}
-    told: set[tuple[str, str]] = set()
     for item in items:
-        point = item.point
         mask = _bits_of(item.stated)
-        for address in range(point.address, point.end):
-            others = taken.setdefault((point.table, address), [])
-            for other_mask, other in others:
-                if mask & other_mask and (item.name, other.name) not in told:
-                    told.add((item.name, other.name))
-                    yield _overlap(item, other)
+        shared = None
+        for address in range(item.point.address, item.point.end):
+            others = taken.setdefault((item.point.table, address), [])
+            shared = shared or next((other for bits, other in others if bits & mask), None)
             others.append((mask, item))
+        if shared is not None:
+            yield _overlap(item, shared)
 
 
 def _overlap(item: _Item, other: _Item) -> Fault:

@@ -1,6 +1,6 @@
 """What every link hands its frames to: conditioning, continuity, and the door to the journal."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,11 +8,13 @@ from edgeagent.acquire.condition import Conditioned, compile_conditioner
 from edgeagent.acquire.continuity import Continuity
 from edgeagent.acquire.encode import compile_encoder, schema_description
 from edgeagent.driver import Instrument
-from edgeagent.journal import Recorder
-from edgeagent.model.frame import Frame, GroupSchema, Identity, Loss
+from edgeagent.journal import Epoch, Journal, Recorder
+from edgeagent.journal.store import CorruptRecord
+from edgeagent.model.frame import Frame, GroupSchema, Identity, Loss, Origin
 from edgeagent.model.record import Entry, Lane, Record, decode_json
 
 READ_BACK_BYTES = 1 << 20
+_TIMELINE = (b"C", b"F", b"G")
 
 
 @dataclass(slots=True)
@@ -70,35 +72,29 @@ class Acquisition:
             self._compiled[group] = Compiled(
                 schema, compile_conditioner(group.tags), compile_encoder(group, schema)
             )
-        for key in self.continuity.retired(map(str, self.groups)):
-            self.recorder.event("schema.retired", "info", f"{key} is no longer read", group=key)
         context = self.recorder.context_number(Lane.DATA)
-        for group in self.groups:
-            schema = self._compiled[group].schema
-            for record in self.continuity.begin(
-                group, schema, context, at, same_boot=self._same_boot
-            ):
-                self.recorder.put(record)
+        in_use = {str(group): compiled.schema for group, compiled in self._compiled.items()}
+        for key in self.continuity.retired(in_use):
+            self.recorder.event("schema.retired", "info", f"{key} is read no more", group=key)
+            self._put(self.continuity.retire(key, context, at))
+        for group, compiled in self._compiled.items():
+            self._put(self.continuity.begin(group, compiled.schema, context, at))
         self.recorder.snapshot = self.continuity.snapshot
 
     async def _restore(self) -> None:
         journal = self.recorder.journal
-        contexts = await journal.descriptions(Lane.DATA, "C")
-        before = decode_json(contexts[-2].content)["boot_id"] if len(contexts) > 1 else None
-        current = self.recorder.context.get("boot_id")
-        self._same_boot = before is None or before == current
-        names = {}
+        groups = {}
         for known in await journal.descriptions(Lane.DATA, "S"):
             stated = decode_json(known.content)
-            names[known.number] = f"{stated['instrument']}/{stated['group']}"
+            groups[known.number] = f"{stated['instrument']}/{stated['group']}", len(stated["tags"])
         checkpoint = await journal.checkpoint()
         number, after, state = checkpoint or (journal.epochs[0].number, 0, None)
-        self.continuity.restore(state, (), names)
+        self.continuity.restore(state, (), groups)
         for epoch in journal.epochs[number:]:
-            while entries := await journal.read(epoch, Lane.DATA, after, bytes_max=READ_BACK_BYTES):
-                self.continuity.restore(None, _of_kind(entries), names)
-                after = entries[-1].seq
+            async for entries in _read_back(journal, epoch, after):
+                self.continuity.restore(None, entries, groups)
             after = 0
+        self.continuity.enter_boot(self.recorder.clock.boot_id)
 
     def commissioned(self, instrument: str) -> bool:
         """Return whether the instrument that answers is the one that was commissioned."""
@@ -135,7 +131,10 @@ class Acquisition:
         }
 
     def take(self, frame: Frame, skipped: int = 0) -> None:
-        """Condition a frame and hand it to the recorder, with the gaps that it ends or opens."""
+        """Condition a frame and hand it to the recorder, with the gaps that it ends or opens.
+
+        Only live frames make up the time line: one that is filled in later annotates a gap.
+        """
         group, recorder = frame.group, self.recorder
         if not recorder.accepting:
             self.miss(group, "journal_full", None)
@@ -143,29 +142,36 @@ class Acquisition:
         compiled = self._compiled[group]
         conditioned = compiled.condition(frame)
         context = recorder.context_number(Lane.DATA)
-        for record in self.continuity.good(frame, compiled.schema, context, skipped):
-            recorder.put(record)
         commissioned = self.commissioned(group.instrument)
-        recorder.put(compiled.encode(frame, conditioned, context, commissioned))
-        self.latest[str(group)] = (frame, conditioned)
+        record = compiled.encode(frame, conditioned, context, commissioned)
         self.frames += 1
+        if frame.origin is Origin.LIVE:
+            self._put(self.continuity.good(frame, context, skipped))
+            self.latest[str(group)] = (frame, conditioned)
+        recorder.put(record)
 
-    def miss(self, group: GroupSchema, cause: str, detail: str | None) -> None:
-        """Take note that a due frame will not come."""
+    def miss(
+        self,
+        group: GroupSchema,
+        cause: str,
+        detail: str | None,
+        tags: Sequence[int] | None = None,
+    ) -> None:
+        """Take note that due values will not come: of all tags, or of those with these indices."""
         context = self.recorder.context_number(Lane.DATA)
-        schema = self._compiled[group].schema
-        at = self.recorder.now()
-        for record in self.continuity.bad(group, schema, context, at, cause, detail):
-            self.recorder.put(record)
+        self._put(self.continuity.bad(group, context, self.recorder.now(), cause, detail, tags))
 
     def lose(self, loss: Loss) -> None:
         """Take note of values that a device had and will not give."""
         if loss.to_utc_ns is None:
-            self.miss(loss.group, loss.cause, loss.detail)
+            self.miss(loss.group, loss.cause, loss.detail, loss.tags)
             return
         context = self.recorder.context_number(Lane.DATA)
-        schema = self._compiled[loss.group].schema
-        self.recorder.put(self.continuity.lost(loss, schema, context, self.recorder.now()))
+        self._put(self.continuity.lost(loss, context, self.recorder.now()))
+
+    def _put(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.recorder.put(record)
 
     def stop(self) -> None:
         """Open a gap for every group: from here on nothing is read."""
@@ -183,5 +189,15 @@ class Acquisition:
         return {group: compiled.schema for group, compiled in self._compiled.items()}
 
 
-def _of_kind(entries: Iterable[Entry]) -> Iterable[Entry]:
-    return (entry for entry in entries if entry.body[2:3] in (b"F", b"G"))
+async def _read_back(journal: Journal, epoch: Epoch, after: int) -> AsyncIterator[list[Entry]]:
+    """Yield what continuity needs of the records behind ``after``; damaged ones are passed over."""
+    while True:
+        try:
+            entries = await journal.read(epoch, Lane.DATA, after, bytes_max=READ_BACK_BYTES)
+        except CorruptRecord as error:
+            after = error.seq
+            continue
+        if not entries:
+            return
+        yield [entry for entry in entries if entry.body[2:3] in _TIMELINE]
+        after = entries[-1].seq

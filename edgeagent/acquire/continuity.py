@@ -4,11 +4,11 @@ A gap is recorded when it opens and again, under the same number, when it closes
 when the agent ended is taken up at the next start, so that a kill, too, is a gap with bounds.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgeagent.model.frame import Frame, GroupSchema, Loss
+from edgeagent.model.frame import Frame, GroupSchema, Loss, Origin
 from edgeagent.model.quality import is_bad, name
 from edgeagent.model.record import (
     Bound,
@@ -23,24 +23,38 @@ from edgeagent.model.record import (
 
 @dataclass(slots=True)
 class OpenGap:
-    """A gap that has not ended."""
+    """A gap that has not ended; ``tags`` are the indices of the tags that are in it."""
 
     number: int
     cause: str
     since: Bound | None
-    detail: str | None = None
+    detail: str | None
+    tags: list[int]
 
 
 @dataclass(slots=True)
 class Line:
-    """What is known of one group: its last value and what is missing now.
+    """What is known of one group under one schema. A tag is in one gap at most.
 
-    ``whole`` is a gap of the group, ``single`` the gaps of single tags by index.
+    :ivar count: number of tags
+    :ivar last: when the last frame came
+    :ivar gaps: the open gaps by number
     """
 
+    schema: int
+    count: int
     last: Bound | None = None
-    whole: OpenGap | None = None
-    single: dict[int, OpenGap] = field(default_factory=dict)
+    gaps: dict[int, OpenGap] = field(default_factory=dict)
+
+    def due(self) -> list[int]:
+        """Return the tags that are in no gap."""
+        missing = {index for gap in self.gaps.values() for index in gap.tags}
+        return [index for index in range(self.count) if index not in missing]
+
+    @property
+    def whole(self) -> OpenGap | None:
+        """The youngest gap, when every tag is in one."""
+        return None if self.due() else next(reversed(self.gaps.values()), None)
 
 
 class Continuity:
@@ -49,88 +63,104 @@ class Continuity:
     def __init__(self) -> None:
         self.lines: dict[str, Line] = {}
         self.gaps_opened = 0
-        self._schemas: dict[str, int] = {}
+        self._boot_id: str | None = None
         self._next = 1
 
     # -- what was known before -----------------------------------------------------------------
 
     def restore(
-        self, checkpoint: bytes | None, behind: Iterable[Entry], names: Mapping[int, str]
+        self,
+        checkpoint: bytes | None,
+        behind: Iterable[Entry],
+        groups: Mapping[int, tuple[str, int]],
     ) -> None:
         """Take up the state of a checkpoint and of the data records behind it.
 
-        :param names: ``instrument/group`` by schema number
+        :param groups: ``instrument/group`` and number of tags by schema number
         """
         if checkpoint is not None:
             state = decode_json(checkpoint)
-            self._next = state["next"]
-            self._schemas = dict(state["schemas"])
-            self.lines = {key: _line(known) for key, known in state["lines"].items()}
+            self._next, self._boot_id = state["next"], state["boot_id"]
+            self.lines = {key: _line(*known) for key, known in state["lines"].items()}
         for entry in behind:
-            self._replay(decode_json(entry.body), names)
+            self._replay(decode_json(entry.body), groups)
 
-    def _replay(self, body: list[Any], names: Mapping[int, str]) -> None:
-        kind = body[0]
-        if kind not in ("F", "G") or body[2] not in names:
-            return
-        key = names[body[2]]
-        line = self.lines.setdefault(key, Line())
-        self._schemas[key] = body[2]
-        if kind == "F":
-            line.last = Bound(body[4], body[5])
-            return
-        _, _, _, _, _, _, number, cause, since, until, tags, detail = body[:12]
+    def _replay(self, body: list[Any], groups: Mapping[int, tuple[str, int]]) -> None:
+        if body[0] == "C":
+            self.enter_boot(body[5].get("boot_id"))
+        elif body[0] == "F" and body[6] == Origin.LIVE:
+            self._replay_line(body[2], groups).last = Bound(body[4], body[5])
+        elif body[0] == "G":
+            self._replay_gap(body, groups)
+
+    def _replay_line(self, schema: int, groups: Mapping[int, tuple[str, int]]) -> Line:
+        key, count = groups[schema]
+        line = self.lines.get(key)
+        if line is None or line.schema != schema:
+            line = self.lines[key] = Line(schema, count)
+        return line
+
+    def _replay_gap(self, body: list[Any], groups: Mapping[int, tuple[str, int]]) -> None:
+        number, cause, since, until, tags, detail = body[6:12]
         self._next = max(self._next, number + 1)
-        gap = None
+        line = self._replay_line(body[2], groups)
         if until is None:
-            gap = OpenGap(number, cause, Bound(*since) if since else None, detail)
-        if tags is not None and len(tags) == 1 and cause in _SINGLE_CAUSES:
-            line.single.pop(tags[0], None)
-            if gap:
-                line.single[tags[0]] = gap
-        elif gap is not None or (line.whole is not None and line.whole.number == number):
-            line.whole = gap
+            stated = list(range(line.count)) if tags is None else tags
+            line.gaps[number] = OpenGap(number, cause, _bound(since), detail, stated)
+        elif line.gaps.pop(number, None) is not None and not line.gaps:
+            # The frame that ended the gap follows at once; without one the line was retired.
+            del self.lines[groups[body[2]][0]]
 
     def snapshot(self) -> bytes:
         """Return a state that :meth:`restore` understands."""
         lines = {
             key: [
+                line.schema,
+                line.count,
                 line.last,
-                _gap_state(line.whole),
-                {str(i): _gap_state(g) for i, g in line.single.items()},
+                [[g.number, g.cause, g.since, g.detail, g.tags] for g in line.gaps.values()],
             ]
             for key, line in self.lines.items()
         }
-        return encode_json({"next": self._next, "schemas": self._schemas, "lines": lines})
+        return encode_json({"next": self._next, "boot_id": self._boot_id, "lines": lines})
 
     # -- what happens now ----------------------------------------------------------------------
 
-    def begin(
-        self, group: GroupSchema, schema: int, context: int, at: Instant, *, same_boot: bool
-    ) -> list[Record]:
-        """Take up one group at the start of the agent; without a gap on record it was killed."""
-        key = str(group)
-        line = self.lines.setdefault(key, Line())
-        records: list[Record] = []
-        if not same_boot:
-            _forget_boot(line)
-        if self._schemas.get(key, schema) != schema:
-            records += self._close_single(line, self._schemas[key], context, at)
-        self._schemas[key] = schema
-        if line.whole is None:
-            cause = "first_value" if line.last is None else "agent_killed"
-            records.append(self._open(line, schema, context, at, cause, None))
+    def enter_boot(self, boot_id: str | None) -> None:
+        """Take note of the boot to which boot times belong from now on.
+
+        When it is another one, what is known keeps its UTC and loses what no longer compares.
+        """
+        if boot_id == self._boot_id:
+            return
+        self._boot_id = boot_id
+        for line in self.lines.values():
+            line.last = _of_another_boot(line.last)
+            for gap in line.gaps.values():
+                gap.since = _of_another_boot(gap.since)
+
+    def retired(self, in_use: Mapping[str, int]) -> list[str]:
+        """Return the groups that are no longer read, or no longer under the schema they had.
+
+        :param in_use: schema number by group
+        """
+        return sorted(k for k, line in self.lines.items() if in_use.get(k) != line.schema)
+
+    def retire(self, key: str, context: int, at: Instant) -> list[Record]:
+        """Forget a group: its gaps end here, because nothing of it is due any more."""
+        line = self.lines[key]
+        records = self._miss(line, context, at, "agent_killed", None, line.due())
+        records += [_written(line, g, context, at, at, g.tags) for g in line.gaps.values()]
+        del self.lines[key]
         return records
 
-    def retired(self, in_use: Iterable[str]) -> list[str]:
-        """Forget the groups that this site no longer has; return their names."""
-        gone = sorted(self.lines.keys() - set(in_use))
-        for key in gone:
-            del self.lines[key]
-            self._schemas.pop(key, None)
-        return gone
+    def begin(self, group: GroupSchema, schema: int, context: int, at: Instant) -> list[Record]:
+        """Take up one group at the start of the agent; a tag in no gap was left by a kill."""
+        line = self.lines.setdefault(str(group), Line(schema, len(group.tags)))
+        cause = "first_value" if line.last is None else "agent_killed"
+        return self._miss(line, context, at, cause, None, line.due())
 
-    def good(self, frame: Frame, schema: int, context: int, skipped: int) -> list[Record]:
+    def good(self, frame: Frame, context: int, skipped: int) -> list[Record]:
         """Take note of a frame; return the gaps that it closes or opens, to stand before it.
 
         :param skipped: ticks that were missed since the frame before because a poll overran
@@ -138,146 +168,141 @@ class Continuity:
         line = self.lines[str(frame.group)]
         at = Instant(frame.received_utc_ns, frame.received_boot_ns)
         records: list[Record] = []
-        if line.whole is not None:
-            records.append(
-                self._close(line.whole, schema, context, at, self._but_single(frame.group, line))
-            )
-            line.whole = None
-        elif skipped:
-            gap = self._new("overrun", line.last, f"{skipped} ticks")
-            records.append(
-                self._close(gap, schema, context, at, self._but_single(frame.group, line))
-            )
-        if frame.present is not None or line.single:
-            records += self._single_tags(line, frame, schema, context, at)
+        if line.gaps or skipped or frame.present is not None:
+            records = self._settle(line, frame, context, at, skipped)
         line.last = Bound(*at)
         return records
 
     def bad(
         self,
         group: GroupSchema,
-        schema: int,
         context: int,
         at: Instant,
         cause: str,
         detail: str | None,
+        tags: Sequence[int] | None = None,
     ) -> list[Record]:
-        """Take note that a due frame will not come; a gap that is already open stays as it is."""
+        """Take note that due values will not come; a gap that is already open stays as it is."""
         line = self.lines[str(group)]
-        if line.whole is not None:
-            return []
-        return [self._open(line, schema, context, at, cause, detail, self._but_single(group, line))]
+        return self._miss(line, context, at, cause, detail, _among(line.due(), tags))
 
-    def lost(self, loss: Loss, schema: int, context: int, at: Instant) -> Record:
+    def lost(self, loss: Loss, context: int, at: Instant) -> list[Record]:
         """Return the one record of a gap that the driver knows from beginning to end."""
+        line = self.lines[str(loss.group)]
+        tags = _among(line.due(), loss.tags)
+        if not tags or loss.to_utc_ns is None:
+            return []
         since = None if loss.from_utc_ns is None else Bound(loss.from_utc_ns, None)
-        until = None if loss.to_utc_ns is None else Bound(loss.to_utc_ns, None)
-        gap = self._new(loss.cause, since, loss.detail)
-        return gap_record(
-            schema, context, at, gap.number, gap.cause, since, until, loss.tags, gap.detail
-        )
-
-    def is_open(self, group: GroupSchema) -> bool:
-        """Return whether the whole group is in a gap."""
-        return self.lines[str(group)].whole is not None
+        gap = self._new(loss.cause, since, loss.detail, tags)
+        return [_written(line, gap, context, at, Bound(loss.to_utc_ns, None), tags)]
 
     def open_count(self) -> int:
         """Return how many gaps are open."""
-        return sum((line.whole is not None) + len(line.single) for line in self.lines.values())
+        return sum(len(line.gaps) for line in self.lines.values())
 
-    # -- how a gap is written ------------------------------------------------------------------
+    # -- how gaps open and close ---------------------------------------------------------------
 
-    def _new(self, cause: str, since: Bound | None, detail: str | None) -> OpenGap:
-        gap = OpenGap(self._next, cause, since, detail)
+    def _new(self, cause: str, since: Bound | None, detail: str | None, tags: list[int]) -> OpenGap:
+        gap = OpenGap(self._next, cause, since, detail, tags)
         self._next += 1
         self.gaps_opened += 1
         return gap
 
-    def _open(
+    def _open(self, line: Line, context: int, at: Instant, gap: OpenGap) -> Record:
+        line.gaps[gap.number] = gap
+        return _written(line, gap, context, at, None, gap.tags)
+
+    def _miss(
         self,
         line: Line,
-        schema: int,
         context: int,
         at: Instant,
         cause: str,
         detail: str | None,
-        tags: list[int] | None = None,
-    ) -> Record:
-        line.whole = gap = self._new(cause, line.last, detail)
-        return gap_record(schema, context, at, gap.number, cause, gap.since, None, tags, detail)
-
-    def _close(
-        self, gap: OpenGap, schema: int, context: int, at: Instant, tags: list[int] | None
-    ) -> Record:
-        return gap_record(
-            schema, context, at, gap.number, gap.cause, gap.since, at, tags, gap.detail
-        )
-
-    def _close_single(self, line: Line, schema: int, context: int, at: Instant) -> list[Record]:
-        """End the gaps of single tags under a schema that no longer holds."""
-        records = [self._close(g, schema, context, at, [i]) for i, g in sorted(line.single.items())]
-        line.single.clear()
-        return records
-
-    def _single_tags(
-        self, line: Line, frame: Frame, schema: int, context: int, at: Instant
+        tags: list[int],
     ) -> list[Record]:
+        if not tags:
+            return []
+        return [self._open(line, context, at, self._new(cause, line.last, detail, tags))]
+
+    def _settle(
+        self, line: Line, frame: Frame, context: int, at: Instant, skipped: int
+    ) -> list[Record]:
+        """End the gaps of tags that have a value again, open those of tags that failed.
+
+        Tags that do not come back with the others go on in a gap that begins where theirs began.
+        """
+        present = set(range(line.count) if frame.present is None else frame.present)
         failed = _failed(frame)
-        records: list[Record] = []
-        present = range(len(frame.group.tags)) if frame.present is None else frame.present
-        for index in sorted(line.single.keys() & set(present)):
-            records.append(self._close(line.single.pop(index), schema, context, at, [index]))
-        for index in sorted(failed.keys() - line.single.keys()):
-            gap = self._new(_SINGLE_CAUSE, line.last, name(failed[index]))
-            line.single[index] = gap
-            records.append(
-                gap_record(
-                    schema, context, at, gap.number, gap.cause, gap.since, None, [index], gap.detail
-                )
-            )
+        ended = [gap for gap in line.gaps.values() if not present.isdisjoint(gap.tags)]
+        due = line.due()
+        if skipped and not present.isdisjoint(due):
+            ended.append(self._new("overrun", line.last, f"{skipped} ticks", due))
+        records = []
+        for gap in ended:
+            line.gaps.pop(gap.number, None)
+            back = [index for index in gap.tags if index in present]
+            records.append(_written(line, gap, context, at, at, back))
+            still = [index for index in gap.tags if index not in present]
+            reasons = _by_reason(still, failed, (gap.cause, gap.detail))
+            for (cause, detail), tags in reasons.items():
+                rest = self._new(cause, gap.since, detail, tags)
+                records.append(self._open(line, context, at, rest))
+        fresh = [index for index in line.due() if index in failed]
+        for (cause, detail), tags in _by_reason(fresh, failed, (_FAILED, None)).items():
+            records += self._miss(line, context, at, cause, detail, tags)
         return records
 
-    @staticmethod
-    def _but_single(group: GroupSchema, line: Line) -> list[int] | None:
-        """Return the tags of a gap of the whole group: not those that are in a gap already."""
-        if not line.single:
-            return None
-        return [index for index in range(len(group.tags)) if index not in line.single]
+
+_FAILED = "refused"
 
 
-_SINGLE_CAUSE = "refused"
-_SINGLE_CAUSES = (_SINGLE_CAUSE,)
-
-
-def _failed(frame: Frame) -> dict[int, int]:
-    """Return the status of each tag that was asked for and failed, by index."""
-    if frame.present is None or isinstance(frame.status, int):
+def _failed(frame: Frame) -> dict[int, str]:
+    """Return the status, in words, of each tag that was asked for and failed."""
+    if frame.present is None:
         return {}
     absent = set(range(len(frame.group.tags))) - set(frame.present)
-    return {index: frame.status[index] for index in absent if is_bad(frame.status[index])}
+    status = {i: frame.status if isinstance(frame.status, int) else frame.status[i] for i in absent}
+    return {index: name(code) for index, code in status.items() if is_bad(code)}
 
 
-def _gap_state(gap: OpenGap | None) -> list[Any] | None:
-    return None if gap is None else [gap.number, gap.cause, gap.since, gap.detail]
+def _by_reason(
+    tags: Iterable[int], failed: Mapping[int, str], before: tuple[str, str | None]
+) -> dict[tuple[str, str | None], list[int]]:
+    """Gather tags by why they have no value: refused now, or what it was before."""
+    reasons: dict[tuple[str, str | None], list[int]] = {}
+    for index in tags:
+        reason = (_FAILED, failed[index]) if index in failed else before
+        reasons.setdefault(reason, []).append(index)
+    return reasons
 
 
-def _gap(state: list[Any] | None) -> OpenGap | None:
-    if state is None:
-        return None
-    number, cause, since, detail = state
-    return OpenGap(number, cause, Bound(*since) if since else None, detail)
+def _among(due: list[int], tags: Iterable[int] | None) -> list[int]:
+    return due if tags is None else sorted(set(due).intersection(tags))
 
 
-def _line(state: list[Any]) -> Line:
-    last, whole, single = state
-    gaps = {int(index): gap for index, known in single.items() if (gap := _gap(known))}
-    return Line(Bound(*last) if last else None, _gap(whole), gaps)
+def _written(
+    line: Line, gap: OpenGap, context: int, at: Instant, until: Bound | Instant | None,
+    tags: Sequence[int],
+) -> Record:  # fmt: skip
+    everything = len(tags) == line.count
+    return gap_record(
+        line.schema, context, at, gap.number, gap.cause, gap.since, until,
+        None if everything else tags, gap.detail,
+    )  # fmt: skip
 
 
-def _forget_boot(line: Line) -> None:
-    """The boot-time clock started anew: keep UTC, drop what no longer compares."""
-    if line.last is not None:
-        line.last = Bound(line.last.utc_ns, None)
-    for gap in (line.whole, *line.single.values()):
-        if gap is not None and gap.since is not None:
-            gap.since = Bound(gap.since.utc_ns, None)
+def _line(schema: int, count: int, last: list[Any] | None, gaps: list[list[Any]]) -> Line:
+    known = {
+        number: OpenGap(number, cause, _bound(since), detail, tags)
+        for number, cause, since, detail, tags in gaps
+    }
+    return Line(schema, count, _bound(last), known)
+
+
+def _bound(stated: Sequence[Any] | None) -> Bound | None:
+    return None if stated is None else Bound(*stated)
+
+
+def _of_another_boot(bound: Bound | None) -> Bound | None:
+    return None if bound is None else Bound(bound.utc_ns, None)

@@ -11,7 +11,7 @@ import msgspec
 from edgeagent.model.record import Lane
 
 REASON_CHARACTERS_MAX = 300
-UNREADABLE = "?"
+UNUSABLE = "?"
 
 _Value = int | float | bool | str | None
 _Utc = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -92,7 +92,7 @@ class _Event(msgspec.Struct, array_like=True, tag="E"):
     content: _EventText
 
 
-_KINDS = {_Frame: "F", _Gap: "G", _Schema: "S", _Context: "C", _Event: "E"}
+_KINDS: dict[type, str] = {_Frame: "F", _Gap: "G", _Schema: "S", _Context: "C", _Event: "E"}
 _DATA_KINDS, _EVENT_KINDS = "FGSC", "EC"
 _decode = msgspec.json.Decoder(_Frame | _Gap | _Schema | _Context | _Event).decode
 
@@ -100,7 +100,7 @@ _decode = msgspec.json.Decoder(_Frame | _Gap | _Schema | _Context | _Event).deco
 class Facts(NamedTuple):
     """What the database keeps of a body beside the body itself.
 
-    :ivar kind: position 0, ``?`` when the body cannot be read
+    :ivar kind: position 0; ``?`` when the record cannot be used
     :ivar schema: number of the schema that a frame or gap names, or that a schema record defines
     :ivar fault: why the record cannot be used; ``None`` when it can
     """
@@ -116,11 +116,14 @@ def inspect(body: bytes, seq: int, lane: Lane) -> Facts:
     try:
         record = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Facts(UNREADABLE, None, None, f"no record: {error}"[:REASON_CHARACTERS_MAX])
+        return _poison(f"no record: {error}")
     kind = _KINDS[type(record)]
-    fault = None
     if record.seq != seq:
-        fault = f"the body calls itself number {record.seq}"[:REASON_CHARACTERS_MAX]
-    elif kind not in (_DATA_KINDS if lane is Lane.DATA else _EVENT_KINDS):
-        fault = f"a record of kind {kind} does not belong in lane {lane}"
-    return Facts(kind, record.utc, getattr(record, "schema", None), fault)
+        return _poison(f"the body calls itself number {record.seq}")
+    if kind not in (_DATA_KINDS if lane is Lane.DATA else _EVENT_KINDS):
+        return _poison(f"a record of kind {kind} does not belong in lane {lane}")
+    return Facts(kind, record.utc, getattr(record, "schema", None), None)
+
+
+def _poison(reason: str) -> Facts:
+    return Facts(UNUSABLE, None, None, reason[:REASON_CHARACTERS_MAX])

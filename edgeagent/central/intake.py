@@ -10,6 +10,7 @@ two agree in one chain value that both know; bodies need comparing only to find 
 histories part. A batch that no history reaches yet waits, whole, until one does.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -23,7 +24,6 @@ MARK_EVERY = 256
 """Records between stored chain values: bounds what must be hashed again to check a repetition."""
 
 SEQ_MAX = 2**63 - 1
-EPOCH_CHARACTERS_MAX = 64
 
 
 class Taken(Enum):
@@ -32,7 +32,6 @@ class Taken(Enum):
     STORED = "stored"
     DUPLICATE = "duplicate"
     WAITING = "waiting"
-    REJECTED = "rejected"
 
 
 class Conflict(NamedTuple):
@@ -149,19 +148,25 @@ def fault_of(batch: Batch) -> str | None:
     """Return why a batch cannot be trusted, whatever is held; ``None`` when it can."""
     if not batch.bodies and not batch.missing:
         return "it is empty"
-    if not (batch.epoch.isascii() and batch.epoch.replace("-", "").isalnum()):
+    if not is_identifier(batch.epoch):
         return "its epoch is no identifier"
-    if batch.last > SEQ_MAX or len(batch.epoch) > EPOCH_CHARACTERS_MAX:
+    if batch.last > SEQ_MAX:
         return "its numbers are out of range"
     if batch.first == 1 and batch.prev != genesis(batch.epoch, batch.lane):
         return "it does not start from h(0)"
     missing = batch.missing
     if missing:
         inside = batch.first <= min(missing) and max(missing) <= batch.last
-        return None if inside and len(set(missing)) == len(missing) else "its missing numbers"
+        distinct = len(set(missing)) == len(missing)
+        return None if inside and distinct else "its missing numbers are not in its range"
     if extend_chain(batch.prev, batch.bodies) != batch.chain:
         return "its chain does not fit its bodies"
     return None
+
+
+def is_identifier(text: str) -> bool:
+    """Return whether a text can name a site or an epoch in the database and in a topic."""
+    return re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text) is not None
 
 
 class Intake:
@@ -172,12 +177,7 @@ class Intake:
         self._ledger = ledger
 
     def take(self, batch: Batch) -> Taken:
-        """Give a batch its place, or let it wait."""
-        fault = fault_of(batch)
-        if fault is not None:
-            text = f"The batch from {batch.first} was not taken: {fault}."
-            self._ledger.note("batch.rejected", "warning", text, {"first": batch.first})
-            return Taken.REJECTED
+        """Give a batch in which :func:`fault_of` finds nothing its place, or let it wait."""
         placed = self._place(batch)
         if placed is None:
             self._keep(batch)
@@ -321,7 +321,8 @@ class Intake:
 
     def _conflict(self, seq: int, held: bytes | None, batch: Batch, branch: int | None) -> None:
         offered = next(body for n, body in zip(count(batch.first), _by_number(batch)) if n == seq)
-        assert held is not None and offered is not None, "a difference needs two bodies"
+        assert held is not None, "a difference needs a body that is held"
+        assert offered is not None, "a difference needs a body that is offered"
         digests = sha256(held).hexdigest(), sha256(offered).hexdigest()
         self._ledger.conflict(Conflict(seq, *digests, branch))
 

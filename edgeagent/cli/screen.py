@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -24,29 +25,39 @@ def number(value: Any) -> str:
     return str(value)
 
 
-def values_table(groups: list[dict[str, Any]], title: str | None = None) -> Table:
-    """Return the latest value of every tag."""
-    table = Table(title=title, title_justify="left", expand=True, pad_edge=False)
-    for column in ("instrument", "tag"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("value", justify="right", no_wrap=True)
-    for column in ("unit", "quality", "received (UTC)"):
-        table.add_column(column, no_wrap=True)
+def values_table(groups: list[dict[str, Any]], *, brief: bool = False) -> Table:
+    """Return the latest value of every tag, group by group, in 80 columns.
+
+    :param brief: leave out Good values without a unit: flags, codes, settings
+    """
+    table = Table(expand=True, pad_edge=False, box=SIMPLE_HEAD)
+    table.add_column("tag", no_wrap=True, ratio=3)
+    table.add_column("value", justify="right", no_wrap=True, ratio=2)
+    table.add_column("unit", no_wrap=True, ratio=1)
+    table.add_column("quality", no_wrap=True, ratio=2)
     for group in groups:
+        values = [value for value in group["values"] if not brief or _telling(value)]
+        if not values:
+            continue
         at = datetime.fromtimestamp(group["utc_ns"] / 1e9, UTC).strftime("%H:%M:%S.%f")[:-3]
-        for value in group["values"]:
-            shown = group["gap"] or value["quality"]
-            style = "" if shown == "good" else "yellow"
-            table.add_row(
-                group["instrument"], value["tag"], number(value["value"]), value["unit"],
-                Text(shown, style=style), at,
-            )  # fmt: skip
+        gap = Text(f"gap: {group['gap']}" if group["gap"] else "", style="bold red")
+        name = Text(f"{group['instrument']} / {group['group']}", style="bold")
+        table.add_row(name, Text(f"{at} UTC", style="dim"), "", gap)
+        for value in values:
+            style = "" if value["quality"] == "good" else "yellow"
+            shown = Text(value["quality"], style=style)
+            unit = "" if value["unit"] == "1" else value["unit"]
+            table.add_row(f"  {value['tag']}", number(value["value"]), unit, shown)
     return table
+
+
+def _telling(value: dict[str, Any]) -> bool:
+    return value["unit"] != "1" or value["quality"] != "good"
 
 
 def links_table(found: dict[str, Any]) -> Table:
     """Return one line per link."""
-    table = Table(expand=True, pad_edge=False)
+    table = Table(expand=True, pad_edge=False, box=SIMPLE_HEAD)
     for column in ("link", "state", "since", "frames", "failures", "late ms", "cause"):
         table.add_column(column)
     for link in found["links"]:

@@ -34,7 +34,7 @@ log = structlog.get_logger()
 class Recorder:
     """Numbers contexts and schemas, gathers records, commits them, tells who listens.
 
-    :param snapshot: returns a state that is true after everything that was put so far; it is
+    :ivar snapshot: returns a state that is true after everything that was put so far; it is
         kept in the journal about once a minute, so that a start need not read far back
     """
 

@@ -1,7 +1,7 @@
 """Canonical text of values: shortest decimals of the tag's own width (``docs/mqtt.md`` section 3).
 
 A FLOAT32 is written as the shortest decimal that reads back as the same binary32, never as the
-binary64 it happens to be held in: 37.012, not 37.01200103759766.
+binary64 it happens to be held in: 37.012, not 37.01199722290039.
 """
 
 import struct

@@ -22,9 +22,7 @@ REFRESH_S = 0.5
 
 @click.command()
 @click.option("--seconds", type=float, help="End after this long; default: at Ctrl-C.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="A JSON object a second, no screen."
-)
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a second, no screen.")
 @click.option("--broker", help="Use this broker (mqtt://host:port) instead of starting one.")
 @click.option(
     "--embedded",
@@ -59,6 +57,8 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="edgeagent-demo-") as scratch:
         place = keep or Path(scratch)
         place.mkdir(parents=True, exist_ok=True)
+        if any(place.iterdir()):
+            raise CommandFailed(f"{place}: not empty; name another directory", Exit.USAGE)
         stopping = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopping.set())

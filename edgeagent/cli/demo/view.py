@@ -21,7 +21,7 @@ def demo_view(parts: Demo, view: dict[str, Any]) -> RenderableType:
     title = f"edgeagent demo: simulated instruments, {parts.broker_name}. Ctrl-C ends it."
     return Group(
         Text(title, style="bold"),
-        values_table(view["groups"]),
+        values_table(view["groups"], brief=True),
         Panel(links_table(view), title="links", title_align="left"),
         Panel(text, title="from the journal to the database", title_align="left"),
     )

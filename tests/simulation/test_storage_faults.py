@@ -1,0 +1,434 @@
+"""Storage faults against the journal.
+
+Goal: what ``append`` returned for is never missing or altered; what it did not return for is
+there as a whole or not at all.
+Method: the journal runs on a model disk (``tests/storage.py``) that loses, tears and reorders
+what was not synced; a witness (``tests/unit/journal/witness.py``) that asks the journal nothing
+says which states may be found. Every choice comes from a seed that is printed on failure.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import apsw
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeagent.journal import Journal, Recorder
+from edgeagent.journal import recorder as recorder_module
+from edgeagent.journal import store as store_module
+from edgeagent.journal.journal import FILE_NAME
+from edgeagent.journal.store import Cursor, Store
+from edgeagent.model.errors import JournalFailed, JournalFull
+from edgeagent.model.record import Lane, Record, decode_json
+from tests.clocks import ManualClock
+from tests.storage import (
+    FOR_EVER,
+    Create,
+    Delete,
+    Disk,
+    Sync,
+    SyncDirectory,
+    Truncate,
+    Write,
+    after_power_loss,
+)
+from tests.unit.journal.witness import State, Witness, context, event, frame, look, schema
+
+
+Place = Callable[[], Path]
+
+
+def places(root: Path) -> Place:
+    """What gives new directories, one after the other."""
+    names = (root / str(number) for number in itertools.count())
+    return lambda: next(names)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return places(tmp_path)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+# -- the model disk itself ---------------------------------------------------------------------
+
+
+def outcomes(*log: Any) -> set[bytes | None]:
+    """What may be found in file ``f`` behind this log, over many seeds."""
+    log = (Create("f", 1), SyncDirectory(), *log)
+    return {after_power_loss(log, Random(seed)).get("f") for seed in range(200)}
+
+
+A, B, SYNC = Write(1, 0, b"a" * 1024), Write(1, 0, b"b" * 512), Sync(1, failed=False)
+
+
+def test_the_disk_keeps_what_was_synced_and_nothing_else_for_sure():
+    assert outcomes(A, SYNC) == {b"a" * 1024}
+    assert {b"", b"a" * 512, bytes(512) + b"a" * 512, b"a" * 1024} == outcomes(A)
+    assert outcomes(A, SYNC, B) == {b"a" * 1024, b"b" * 512 + b"a" * 512}
+    assert outcomes(A, SYNC, Truncate(1, 0)) == {b"a" * 1024, b""}
+
+
+def test_the_disk_forgets_what_a_failed_sync_dropped():
+    failed = Sync(1, failed=True)
+    assert outcomes(A, failed, SYNC) == outcomes(A)
+    assert outcomes(A, failed, A, SYNC) == {b"a" * 1024}
+
+
+def test_the_disk_knows_that_names_are_synced_apart():
+    new = (Create("g", 2), Write(2, 0, b"g"), Sync(2, failed=False))
+    assert {after_power_loss(new, Random(seed)).get("g") for seed in range(50)} == {None, b"g"}
+    assert outcomes(A, SYNC, Delete("f")) == {b"a" * 1024, None}
+    assert outcomes(A, SYNC, Delete("f"), SyncDirectory()) == {None}
+
+
+# -- power loss at any moment ------------------------------------------------------------------
+
+
+def record(kind: str, number: int) -> Record:
+    """The ``number``-th record of a run, so that no two are alike."""
+    match kind:
+        case "frame":
+            return frame(number / 8)
+        case "reply":
+            return frame(number / 8, raw=number.to_bytes(40 + number % 300, "big"))
+        case "schema":
+            return schema(number)
+        case "context":
+            return context(Lane.DATA, number)
+        case "event context":
+            return context(Lane.EVENT, number)
+        case _:
+            return event(f"event {number}" + "." * (number % 50) ** 2)
+
+
+KINDS = ("frame", "reply", "event", "schema", "context", "event context")
+COMMIT = st.tuples(
+    st.lists(st.sampled_from(KINDS), max_size=12),
+    st.none() | st.binary(min_size=1, max_size=5000),
+    st.booleans(),
+)
+STEPS = st.lists(
+    st.one_of(COMMIT, COMMIT, COMMIT, st.sampled_from(["move", "durable", "reopen", "epoch"])),
+    min_size=1,
+    max_size=20,
+)
+
+
+def work(disk: Disk, steps: list[Any], make: type[Store]) -> Witness:
+    """Let a store do the steps; return who saw it."""
+    witness, number = Witness(), 0
+    witness.ask(0, witness.state)
+    store = make(disk.directory / FILE_NAME, 0, disk.name)
+    witness.took(len(disk.log))
+    for step in steps:
+        match step:
+            case "move":
+                store.move_log()
+            case "durable":
+                store.make_durable()
+            case "reopen":
+                store.close()
+                store = make(disk.directory / FILE_NAME, 0, disk.name)
+            case "epoch":
+                witness.ask(len(disk.log), witness.state.with_epoch())
+                taken = store.open_epoch(0, "test")
+                witness.took(len(disk.log), taken)
+            case (kinds, checkpoint, moves):
+                records = [record(kind, number + i) for i, kind in enumerate(kinds, 1)]
+                number += len(records)
+                cursors = {("central", 0, Lane.DATA): Cursor(number, bytes(32))} if moves else {}
+                after = witness.state.with_commit(records, checkpoint, cursors)
+                witness.ask(len(disk.log), after)
+                taken = store.commit(records, checkpoint=checkpoint, cursors=cursors)
+                witness.took(len(disk.log), taken)
+    store.close()
+    return witness
+
+
+def check_power_loss(place: Place, steps: list[Any], seed: int, make: type[Store] = Store) -> None:
+    """Cut the power at ten moments of a run and look what is found."""
+    random = Random(seed)
+    with Disk(place()) as disk:
+        witness = work(disk, steps, make)
+        for moment in random.sample(range(len(disk.log) + 1), 10):
+            found = disk.power_loss(place(), random.getrandbits(32), moment)
+            if moment < witness.returned[0]:  # the file was still being made
+                Store(found / FILE_NAME, 0).close()
+            witness.check(look(found), moment)
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(steps=STEPS, seed=st.integers(0, 1 << 32))
+def test_nothing_that_was_committed_is_lost_with_the_power(tmp_path_factory, steps, seed):
+    check_power_loss(places(tmp_path_factory.mktemp("power")), steps, seed)
+
+
+@pytest.mark.parametrize("level", ["NORMAL", "OFF"])
+def test_the_check_finds_a_journal_that_does_not_sync(place, level):
+    """A checker that never failed is no evidence."""
+
+    class Forgetful(Store):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self._db.execute(f"PRAGMA synchronous = {level}")
+
+    few = [(["frame", "event"], None, False)] * 10
+    for seed in range(10):
+        with pytest.raises((AssertionError, apsw.Error)):
+            check_power_loss(place, [*few, "move", *few], seed, Forgetful)
+
+
+# -- a sync that fails -------------------------------------------------------------------------
+
+
+class Life:
+    """One process that appends to a journal, from its opening to its end.
+
+    async with await Life.begin(disk, witness) as life: ...
+
+    Like the recorder it waits for each append and then lets the log be moved. It ends without
+    a word to the disk: whatever is done in closing finds a disk that has been written off.
+    """
+
+    def __init__(self, disk: Disk, witness: Witness, journal: Journal, first: int) -> None:
+        self.disk = disk
+        self.witness = witness
+        self.journal = journal
+        self.number = first
+        self.began = len(disk.log)
+
+    @classmethod
+    async def begin(cls, disk: Disk, witness: Witness | None = None) -> "Life":
+        """Open the journal; what is visible then is promised."""
+        journal = await Journal.open(disk.directory, ManualClock(), vfs=disk.name)
+        witness = witness or Witness()
+        witness.found(look(disk.directory), len(disk.log))
+        return cls(disk, witness, journal, sum(map(len, witness.state.bodies.values())))
+
+    async def append(self, count: int = 3) -> None:
+        """Append some records of both lanes; the witness sees it."""
+        kinds = [KINDS[(self.number + i) % 3] for i in range(count)]
+        records = [record(kind, self.number + i) for i, kind in enumerate(kinds)]
+        after = self.witness.state.with_commit(records)
+        self.witness.ask(len(self.disk.log), after)
+        try:
+            taken = await self.journal.append(records)
+        except JournalFull:
+            self.witness.refused()
+            raise
+        self.number += count
+        self.witness.took(len(self.disk.log), taken)
+        await self.journal.move_log()
+
+    def power_loss(self, target: Path, seed: int) -> Path:
+        """Lose the power now; what was promised is found."""
+        found = self.disk.power_loss(target, seed)
+        self.witness.check(look(found), len(self.disk.log))
+        return found
+
+
+@pytest.fixture
+def short_log(monkeypatch):
+    """A write-ahead log that is moved every few commits."""
+    monkeypatch.setattr(store_module, "LOG_PAGES_MAX", 20)
+
+
+@pytest.mark.usefixtures("short_log")
+@pytest.mark.parametrize("seed", range(4))
+async def test_one_failed_sync_loses_nothing(place, seed):
+    """Whichever sync it is, of the log or of the database: the journal is mended."""
+    for failing in range(1, 40):
+        with Disk(place()) as disk:
+            life = await Life.begin(disk)
+            disk.fail_syncs(failing)
+            for _ in range(25):
+                await life.append()
+            life.power_loss(place(), seed)
+            assert life.journal.mended == 1, f"sync {failing}"
+            await life.journal.close()
+
+
+@pytest.mark.usefixtures("short_log")
+@pytest.mark.parametrize("failing", range(1, 12))
+async def test_a_disk_that_stays_broken_ends_the_journal_and_loses_nothing(place, failing):
+    with Disk(place()) as disk:
+        life = await Life.begin(disk)
+        disk.fail_syncs(failing, FOR_EVER)
+        with pytest.raises(JournalFailed, match="cannot be written"):
+            for _ in range(25):
+                await life.append()
+        for seed in range(5):
+            life.power_loss(place(), seed)
+        await life.journal.close()
+        disk.heal()
+        life = await Life.begin(disk, life.witness)
+        await life.append()
+        for seed in range(5):
+            life.power_loss(place(), seed)
+        await life.journal.close()
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_what_a_failed_sync_dropped_is_not_built_upon_after_a_restart(place, seed):
+    """The page cache still shows the commit that never reached the disk.
+
+    A process that dies between the failed sync and the mending leaves such a commit in the log.
+    The next process sees it; whatever it appends behind it must not be lost together with it.
+    """
+    with Disk(place()) as disk:
+        store = Store(disk.directory / FILE_NAME, 0, disk.name)
+        witness = Witness()
+        disk.fail_syncs()
+        witness.ask(len(disk.log), witness.state.with_commit([frame(1.0)]))
+        with pytest.raises(apsw.IOError):
+            store.commit([frame(1.0)])
+        with disk.kill(place()) as same_boot:
+            life = await Life.begin(same_boot, witness)
+            life.power_loss(place(), seed)
+            await life.append()
+            life.power_loss(place(), seed)
+            await life.journal.close()
+        store.close()
+
+
+# -- a disk that is full -----------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("short_log")
+@pytest.mark.parametrize("room", range(0, 120, 3))
+async def test_on_a_full_disk_nothing_is_half_written_and_the_same_records_come_later(place, room):
+    with Disk(place()) as disk:
+        life = await Life.begin(disk)
+        disk.fill(room)
+        with pytest.raises(JournalFull, match="no space left"):
+            for _ in range(60):
+                await life.append()
+        assert look(disk.directory) == life.witness.state
+        life.power_loss(place(), seed=room)
+        with pytest.raises(JournalFull):
+            await life.append()
+        disk.heal()
+        for _ in range(10):
+            await life.append()
+        life.power_loss(place(), seed=room)
+        await life.journal.close()
+
+
+async def test_the_recorder_waits_for_space_and_says_so_afterwards(place, monkeypatch):
+    """Through the recorder: nothing is dropped, new records wait, an event tells of it."""
+    monkeypatch.setattr(recorder_module, "RETRY_WHEN_FULL_S", 0.0)
+    clock = ManualClock()
+    with Disk(place()) as disk:
+        journal = await Journal.open(disk.directory, clock, vfs=disk.name)
+        recorder = Recorder(journal, clock, commit_within_s=0.0, held_bytes_max=200)
+        committing = asyncio.create_task(recorder.run())
+        disk.fill()
+        recorder.put(frame(1.0))
+        await until(lambda: recorder.full_since_ns is not None)
+        since = clock.utc_ns()
+        clock.advance(60)
+        recorder.put(frame(2.0))
+        assert not recorder.accepting
+        disk.heal()
+        await recorder.flush()
+        await recorder.flush()
+        assert recorder.accepting
+        assert recorder.full_since_ns is None
+        await cancelled(committing)
+        found = look(disk.power_loss(place(), seed=0))
+        assert found.bodies[0, Lane.DATA] == (frame(1.0).body(1), frame(2.0).body(2))
+        (told,) = found.bodies[0, Lane.EVENT]
+        assert decode_json(told)[5:] == [
+            "journal.resumed",
+            {"severity": "alarm", "text": "the disk was full", "since_utc_ns": since},
+        ]
+        await journal.close()
+
+
+@pytest.mark.parametrize("room", [*range(20), FOR_EVER])
+async def test_a_new_epoch_waits_for_space_too(place, monkeypatch, room):
+    monkeypatch.setattr(recorder_module, "RETRY_WHEN_FULL_S", 0.0)
+    clock = ManualClock()
+    with Disk(place()) as disk:
+        journal = await Journal.open(disk.directory, clock, vfs=disk.name)
+        recorder = Recorder(journal, clock, commit_within_s=0.0, held_bytes_max=1 << 20)
+        committing = asyncio.create_task(recorder.run())
+        recorder.schema_number({"instrument": "incubator"})
+        await recorder.flush()
+        disk.fill(room)
+        opening = asyncio.create_task(recorder.new_epoch("test"))
+        await until(lambda: opening.done() or recorder.full_since_ns is not None)
+        disk.heal()
+        await opening
+        await recorder.flush()
+        await cancelled(committing)
+        found = look(disk.power_loss(place(), seed=room % 100))
+        assert found.epochs == 2
+        assert len(found.bodies[1, Lane.DATA]) == 1
+        await journal.close()
+
+
+# -- everything together -----------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("short_log")
+@pytest.mark.parametrize("seed", range(30))
+async def test_a_journal_survives_many_bad_lives(place, seed):
+    """Lives of one journal, one after the other, each with a fault and a sudden end."""
+    random = Random(seed)
+    disk, witness = Disk(place()), Witness()
+    for _ in range(6):
+        with disk:
+            life = await Life.begin(disk, witness)
+            match random.choice(["none", "sync", "syncs", "full"]):
+                case "sync":
+                    disk.fail_syncs(random.randint(1, 15))
+                case "syncs":
+                    disk.fail_syncs(random.randint(1, 15), random.choice([2, 5, FOR_EVER]))
+                case "full":
+                    disk.fill(random.randint(0, 150))
+            await live(life, random)
+            target = place()
+            match random.choice(["power", "kill", "stop"]):
+                case "power":
+                    moment = random.randint(life.began, len(disk.log))
+                    found = disk.power_loss(target, random.getrandbits(32), moment)
+                    witness.found(look(found), moment)
+                    following = Disk(found)
+                case "kill":
+                    following = disk.kill(target)
+                case _:
+                    disk.heal()
+                    await life.journal.close()
+                    following = disk.kill(target)
+            await life.journal.close()
+        disk = following
+    disk.unregister()
+
+
+async def live(life: Life, random: Random) -> None:
+    """Append until it is enough or the journal is at its end."""
+    for _ in range(random.randint(1, 30)):
+        try:
+            await life.append(random.choice([0, 1, 3, 40]))
+        except JournalFull:
+            life.disk.heal()
+        except JournalFailed:
+            return
