@@ -3,22 +3,24 @@
 Everything here that knows the agent's command line, files or tables stands in this module.
 """
 
+import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import apsw
 
 from bench.processes import Program
-from bench.side import JournalSize, Running
+from bench.side import JournalFigures, Running
 from bench.world import FLOATS, INTEGERS, VALUES_PER_REPLY, World
 
 SITE = "bench"
 CONSUMER = "bench"
 PROFILE = "bench-farm"
 JOURNAL = "journal.sqlite"
+EXPECTED_GAPS = ("first_value", "agent_stopped")
 
 EDGEAGENT = (sys.executable, "-c", "from edgeagent.cli import main; main()")
 """The console script ``edgeagent`` of this very interpreter, wherever it is installed."""
@@ -36,7 +38,7 @@ def start_agent(world: World) -> Running:
     consumer = Program("receiver", receiver, world.folder)
     agent = Program("agent", [*EDGEAGENT, "run", "--config", str(site_file)], world.folder)
     journal = world.folder / "state" / JOURNAL
-    return Running(agent, consumer, commits, partial(journal_size, journal))
+    return Running(agent, consumer, commits, partial(journal_figures, journal))
 
 
 def _once(name: str, arguments: Sequence[str], folder: Path) -> None:
@@ -113,22 +115,37 @@ groups:
     tags:"""
 
 
-def journal_size(path: Path) -> JournalSize:
+def journal_figures(path: Path) -> JournalFigures:
     """Return what a stopped agent's journal costs; moves the write-ahead log into the file."""
     journal = apsw.Connection(str(path))
     try:
         journal.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        ((frames, bodies),) = journal.execute(
-            "SELECT count(*), coalesce(sum(length(body)), 0) FROM data"
-            """ WHERE substr(body, 1, 4) = CAST('["F"' AS BLOB)"""
-        )
+        records = dict(_records(journal))
+        gaps = sum(cause not in EXPECTED_GAPS for cause in _gap_causes(journal))
         pages = dict(journal.execute("SELECT name, sum(pgsize) FROM dbstat GROUP BY name"))
     finally:
         journal.close()
-    return JournalSize(
+    frames, bodies = records.pop("F", (0, 0))
+    return JournalFigures(
         values=frames * VALUES_PER_REPLY,
         bodies=bodies,
-        table=pages.get("data", 0),
+        table=pages.get("data", 0) - sum(size for _, size in records.values()),
         evidence=pages.get("evidence", 0),
         file=path.stat().st_size,
+        gaps=gaps,
     )
+
+
+def _gap_causes(journal: apsw.Connection) -> Iterator[str]:
+    """Yield the cause of each gap record (``docs/mqtt.md``, position 7)."""
+    gaps = """SELECT body FROM data WHERE substr(body, 1, 4) = CAST('["G"' AS BLOB)"""
+    for (body,) in journal.execute(gaps):
+        yield json.loads(body)[7]
+
+
+def _records(journal: apsw.Connection) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield by kind of record in the data lane: how many, and the bytes of their bodies."""
+    for kind, count, size in journal.execute(
+        "SELECT substr(body, 3, 1), count(*), sum(length(body)) FROM data GROUP BY 1"
+    ):
+        yield bytes(kind).decode(), (count, size)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from bench.commits import latencies_ms, percentile, read_commits, within
 from bench.disk import SyncTime, measure_sync
 from bench.processes import cpu_s, machine_busy_s, memory
-from bench.side import JournalSize, Running, Side
+from bench.side import JournalFigures, Running, Side
 from bench.world import VALUES_PER_REPLY, Load, World, world
 
 
@@ -51,7 +51,7 @@ class Sample:
     edge_rss_peak: int
     consumer_rss: int
     sync: SyncTime
-    journal: JournalSize | None
+    journal: JournalFigures | None
 
     @property
     def edge_per_million(self) -> float:
@@ -128,7 +128,7 @@ def measure(name: str, side: Side, case: Case, load: Load, number: int, folder: 
         edge_rss_peak=edge_memory.peak,
         consumer_rss=consumer_memory.now,
         sync=sync,
-        journal=running.journal_size(),
+        journal=running.journal_figures(),
     )
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,7 +130,7 @@ def machine_busy_s() -> float:
     return (user + nice + system + irq + softirq + steal) / ticks_per_s
 
 
-def wait_until(condition: Any, what: str, seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
     """Wait until a condition holds.
 
     :raises RuntimeError: if it does not within ``seconds``

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.measure import Case, Sample
-from bench.side import JournalSize
+from bench.side import JournalFigures
 
 AGENT, SCRIPT = "agent", "script"
 DELIVERED_MIN = 0.97  # below this a side did not keep up, and its CPU per value means nothing
@@ -68,7 +68,7 @@ FIGURES: dict[str, tuple[Callable[[Sample], float], int]] = {
 RATIOS = ("edge CPU-s/M", "consumer CPU-s/M", "broker CPU-s/M", "p50 ms", "p99 ms")
 
 
-def bytes_per_value(journal: JournalSize) -> dict[str, float]:
+def bytes_per_value(journal: JournalFigures) -> dict[str, float]:
     """Return what one value costs in the journal, part by part, in bytes."""
     values = max(journal.values, 1)
     return {
@@ -87,6 +87,8 @@ def warnings(samples: Iterable[Sample]) -> list[str]:
         others_cores = sample.others_cpu_s / sample.window_s
         if sample.delivered < DELIVERED_MIN:
             doubts.append(f"{where}: only {sample.delivered:.0%} of the values arrived")
+        if sample.journal and sample.journal.gaps:
+            doubts.append(f"{where}: the agent recorded {sample.journal.gaps} gaps")
         if others_cores > OTHERS_CORES_MAX:
             doubts.append(f"{where}: other programs used {others_cores:.1f} cores")
     return doubts

@@ -9,14 +9,16 @@ from bench.processes import Program
 from bench.world import World
 
 
-class JournalSize(NamedTuple):
-    """What the journal costs on disk, in bytes.
+class JournalFigures(NamedTuple):
+    """What the journal costs on disk, in bytes, and what it says was missed.
 
     :ivar values: values of all frames in it
     :ivar bodies: bytes of the frames' bodies
-    :ivar table: pages of the table that holds them: bodies, keys, CRC, chain, unused room
+    :ivar table: pages of the table that holds them: bodies, keys, CRC, chain, unused room; less
+        the bodies of schemas and contexts, which are written once and weigh heavily in a short run
     :ivar evidence: pages of the raw replies, which are kept apart
     :ivar file: the whole database file, write-ahead log moved into it
+    :ivar gaps: gap records that the start and the end of the agent do not explain
     """
 
     values: int
@@ -24,9 +26,10 @@ class JournalSize(NamedTuple):
     table: int
     evidence: int
     file: int
+    gaps: int
 
 
-def _no_journal() -> JournalSize | None:
+def _no_journal() -> JournalFigures | None:
     return None
 
 
@@ -36,13 +39,13 @@ class Running:
 
     :ivar edge: the program that polls and publishes
     :ivar consumer: the program that commits; writes ``commits`` when it is stopped
-    :ivar journal_size: to be asked after :meth:`stop`; ``None`` from a side without a journal
+    :ivar journal_figures: to be asked after :meth:`stop`; ``None`` from a side without a journal
     """
 
     edge: Program
     consumer: Program
     commits: Path
-    journal_size: Callable[[], JournalSize | None] = field(default=_no_journal)
+    journal_figures: Callable[[], JournalFigures | None] = field(default=_no_journal)
 
     def check(self) -> None:
         """Raise :class:`RuntimeError` if one of the programs has ended."""

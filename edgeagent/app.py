@@ -96,7 +96,6 @@ async def _run(plan: SitePlan, clock: Clock, journal: Journal, stop: asyncio.Eve
         recorder.event(
             "agent.started", "info", f"edgeagent {__version__} started", agent=__version__
         )
-        await recorder.flush()
         polling = [
             tasks.create_task(link.run(), name=f"link:{link.status.name}")
             for link in links

@@ -151,16 +151,21 @@ def _area_faults(
 def _placed_item(
     layout: "ModbusLayout", place: Place, name: str, stated: "Addressed", items: list[_Item]
 ) -> Iterator[Fault]:
-    """Place a tag; tell why that cannot be, and what of its shape contradicts its type."""
+    """Place a tag; tell why that cannot be, and what of its shape contradicts its type.
+
+    Only a tag that is right by itself is held against others: one mistake, one fault.
+    """
     try:
         point = layout.point(name, stated)
     except ValueError as error:
         yield Fault((*place, "address"), str(error), stated.address)
         return
-    yield from _shape_faults(place, stated, point)
+    found = list(_shape_faults(place, stated, point))
     if point.end > ADDRESSES:
-        yield Fault((*place, "address"), _beyond(point.count), stated.address)
-    items.append(_Item(place, name, stated, point))
+        found.append(Fault((*place, "address"), _beyond(point.count), stated.address))
+    if not found:
+        items.append(_Item(place, name, stated, point))
+    yield from found
 
 
 def _shape_faults(place: Place, stated: "Addressed", point: Point) -> Iterator[Fault]:

@@ -28,14 +28,11 @@ import logging
 import socket
 import struct
 import sys
-from typing import Protocol
+from typing import Protocol, cast
 
 from pymodbus.transport import CommParams, CommType, ModbusProtocol
 
 from edgeagent.model.errors import BadReply, EdgeAgentError, LinkLost
-
-UNANSWERED_MAX = 5
-"""Requests in a row without one byte back, from whichever unit: then the connection is dead."""
 
 _HEADER = struct.Struct(">HHHB")  # transaction, protocol (0), bytes from the unit on, unit
 _COUNTED_FROM = 6
@@ -86,7 +83,6 @@ class TcpWire(ModbusProtocol):
         self._reply: _Answer | None = None
         self._transaction = 0
         self._unit = 0
-        self._unanswered = 0
         self._dropped = ""
 
     async def open(self) -> None:
@@ -140,7 +136,6 @@ class TcpWire(ModbusProtocol):
 
     def callback_data(self, data: bytes, addr: tuple[str, int] | None = None) -> int:
         """Take out the complete frames and return their length."""
-        self._unanswered = 0
         used = 0
         while len(data) - used >= _HEADER.size:
             transaction, protocol, length, unit = _HEADER.unpack_from(data, used)
@@ -169,23 +164,18 @@ class TcpWire(ModbusProtocol):
 
     def _expire(self, reply: _Answer) -> None:
         """End the wait for a reply."""
-        if reply.done():
-            return
-        self._unanswered += 1
-        if self._unanswered >= UNANSWERED_MAX:
-            self._lose(f"{self._peer}: silent for {self._unanswered} requests")
-            return
-        detail = f"{self._peer}: unit {self._unit} did not answer within {self._timeout_s:g} s"
-        reply.set_result(BadReply("timeout", detail + self._dropped))
+        if not reply.done():
+            detail = f"{self._peer}: unit {self._unit} did not answer within {self._timeout_s:g} s"
+            reply.set_result(BadReply("timeout", detail + self._dropped))
         self._dropped = ""
 
     def _lose(self, why: str) -> None:
         """End the connection for good, and the wait for a reply with it."""
         if not self.is_closing:
             self._gone = why
-        transport = self.transport
+        transport = cast(asyncio.Transport | None, self.transport)
         super().close()
-        if isinstance(transport, asyncio.Transport):
+        if transport is not None:
             transport.abort()  # close() would wait for a dead peer to take what was written
         if self._reply is not None and not self._reply.done():
             self._reply.set_result(LinkLost(why))

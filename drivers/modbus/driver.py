@@ -36,6 +36,8 @@ class ModbusDriver:
         wire = TcpWire(self._settings.host, self._settings.port, self._settings.timeout)
         await wire.open()
         self._wire = wire
+        for station in self._stations.values():
+            station.forget()
         identities = []
         for station in self._stations.values():
             try:
@@ -75,32 +77,35 @@ class _Station:
         unit = Unit(settings.unit_id, profile.modbus.quirks.pause_between_requests or 0)
         self._instrument = instrument
         self._items = profile.identity
+        self._known: dict[str, str] = {}
         self._identity = Reader(unit, profile.identity_points(), limits, clock)
         self.readers = {
             group: Reader(unit, profile.points(group.group), limits, clock)
             for group in instrument.groups
         }
 
-    async def identify(self, wire: Wire) -> Identity:
-        """Read the identity items and hold them against what is expected.
-
-        Another device may answer now: what was learned of the last one is forgotten.
-        """
-        for reader in (*self.readers.values(), self._identity):
+    def forget(self) -> None:
+        """Forget which addresses the device refuses."""
+        for reader in self.readers.values():
             reader.forget()
+
+    async def identify(self, wire: Wire) -> Identity:
+        """Read the identity items and hold them against what is expected."""
         facts = await self._facts(wire)
+        if facts != self._known:  # another device: what was learned is of the one before
+            self.forget()
+            self._known = facts
         return Identity(self._instrument.name, tuple(facts.items()), tuple(self._mismatches(facts)))
 
     async def _facts(self, wire: Wire) -> dict[str, str]:
-        """Return the facts that can be read."""
+        """Return the facts that the device knows.
+
+        :raises BadReply: if it is not certain which these are: a reply that is late or garbled
+            makes no other device of it
+        """
         if not self._items:
             return {}
-        try:
-            reading = await self._identity.read(wire)
-        except BadReply as error:
-            if error.cause == "refused":  # it is there, but knows none of these registers
-                return {}
-            raise
+        reading = await self._identity.read_thoroughly(wire)
         return {
             name: _fact(value)
             for name, value in zip(self._items, reading.values, strict=True)

@@ -89,7 +89,7 @@ class Reader:
         self._refused = {}
 
     async def read(self, wire: Wire) -> Reading:
-        """Read once.
+        """Read once; what fails is absent.
 
         :raises BadReply: if nothing could be read
         :raises LinkLost: if the link is gone
@@ -103,34 +103,52 @@ class Reader:
             reply = await self._unit.ask(wire, block)
             if isinstance(reply, Failure):
                 effort = _Effort(current.blocks, replies, utc_ns, boot_ns)
-                return await self._salvage(wire, effort, reply)
+                effort.fail(reply, self._points)
+                return await self._salvage(wire, effort)
             utc_ns = self._clock.utc_ns()
             boot_ns = self._clock.boot_ns()
             replies.append(reply)
         if not replies:
-            raise BadReply(
-                "refused", f"unit {self._unit.number} refuses every address of the group"
-            )
+            raise BadReply("refused", f"unit {self._unit.number} refuses every address of this")
         raw = replies[0] if len(replies) == 1 else b"".join(replies)
         return Reading(current.decode(raw), utc_ns, boot_ns, raw, current.present, current.status)
 
-    async def _salvage(self, wire: Wire, effort: "_Effort", found: Failure) -> Reading:
+    async def read_thoroughly(self, wire: Wire) -> Reading:
+        """Read afresh until every value has come or is refused for good; that may be all.
+
+        :raises BadReply: if something else went wrong, which may pass
+        :raises LinkLost: if the link is gone
+        """
+        self.forget()
+        effort = _Effort(self._plan.blocks, cuts_max=len(self._points))
+        await self._ask_ahead(wire, effort)
+        if effort.passing is not None:
+            raise self._bad_reply(effort.passing)
+        return self._reading(effort)
+
+    async def _salvage(self, wire: Wire, effort: "_Effort") -> Reading:
         """Get what can be got after a block has failed, and learn from it."""
-        effort.fail(found, self._points)
-        while effort.ahead:
-            reply = await self._unit.ask(wire, effort.ahead[0])
-            if isinstance(reply, Failure):
-                effort.fail(reply, self._points)
-            else:
-                effort.succeed(reply, self._clock)
+        await self._ask_ahead(wire, effort)
         if effort.learned:
             if effort.refused:
                 self._ask_again_boot_ns = self._clock.boot_ns() + REFUSED_AGAIN_AFTER_NS
             kept = [*(block for block, _ in effort.done), *effort.failed]
             self._use(kept, self._refused | effort.refused)
         if not effort.done:
-            raise BadReply(effort.first.cause, f"unit {self._unit.number}: {effort.first.detail}")
+            assert effort.first is not None
+            raise self._bad_reply(effort.first)
         return self._reading(effort)
+
+    async def _ask_ahead(self, wire: Wire, effort: "_Effort") -> None:
+        while effort.ahead:
+            reply = await self._unit.ask(wire, effort.ahead[0])
+            if isinstance(reply, Failure):
+                effort.fail(reply, self._points)
+            else:
+                effort.succeed(reply, self._clock)
+
+    def _bad_reply(self, found: Failure) -> BadReply:
+        return BadReply(found.cause, f"unit {self._unit.number}: {found.detail}")
 
     def _reading(self, effort: "_Effort") -> Reading:
         """Decode what came, with a status for what did not."""
@@ -158,10 +176,17 @@ class _Effort:
     :ivar failed: blocks that brought nothing this time, with the status for their values
     :ivar refused: blocks that the unit refuses and that cannot be cut, likewise
     :ivar learned: whether later reads should ask otherwise
+    :ivar first: what went wrong first
+    :ivar passing: what went wrong first of all that is no refusal for good
     """
 
     def __init__(
-        self, blocks: Sequence[Block], replies: Sequence[bytes], utc_ns: int, boot_ns: int
+        self,
+        blocks: Sequence[Block],
+        replies: Sequence[bytes] = (),
+        utc_ns: int = 0,
+        boot_ns: int = 0,
+        cuts_max: int = CUTS_MAX,
     ) -> None:
         self.done = list(zip(blocks, replies, strict=False))
         self.ahead = deque(blocks[len(replies) :])
@@ -170,14 +195,9 @@ class _Effort:
         self.failed: dict[Block, int] = {}
         self.refused: dict[Block, int] = {}
         self.learned = False
-        self._cuts_left = CUTS_MAX
-        self._first: Failure | None = None
-
-    @property
-    def first(self) -> Failure:
-        """What went wrong first."""
-        assert self._first is not None
-        return self._first
+        self.first: Failure | None = None
+        self.passing: Failure | None = None
+        self._cuts_left = cuts_max
 
     def succeed(self, reply: bytes, clock: Clock) -> None:
         """Take the reply to the block that was asked."""
@@ -187,23 +207,24 @@ class _Effort:
 
     def fail(self, found: Failure, points: Sequence[Point]) -> None:
         """Decide what becomes of the block that was asked."""
-        self._first = self._first or found
+        self.first = self.first or found
         block = self.ahead.popleft()
-        halves = block.halves(points) if found.illegal else None
-        if halves is not None:
+        if found.illegal:
             self.learned = True
-            self._cut(halves, found)
-        elif found.illegal:
-            self.learned = True
-            self.refused[block] = found.status
-        else:
-            self.failed[block] = found.status
+            self._refuse(block, found, points)
+            return
+        self.passing = self.passing or found
+        self.failed[block] = found.status
         if found.cause == "timeout":  # the unit is away: the rest would cost a timeout each
             self.failed.update(dict.fromkeys(self.ahead, found.status))
             self.ahead.clear()
 
-    def _cut(self, halves: tuple[Block, Block], found: Failure) -> None:
-        if self._cuts_left:
+    def _refuse(self, block: Block, found: Failure, points: Sequence[Point]) -> None:
+        """Look for the values at fault."""
+        halves = block.halves(points)
+        if halves is None:
+            self.refused[block] = found.status
+        elif self._cuts_left:
             self._cuts_left -= 1
             self.ahead.extendleft(reversed(halves))
         else:

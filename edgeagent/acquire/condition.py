@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from edgeagent.model import quality
 from edgeagent.model.frame import UNSCALED, DataType, Frame, Scale, TagSchema, Value
@@ -33,6 +34,11 @@ def _to_binary32(value: float) -> float:
         return float(_BINARY32.unpack(_BINARY32.pack(value))[0])
     except OverflowError:
         return math.copysign(math.inf, value)
+
+
+def _as_held(tag: TagSchema, stated: Any) -> Any:
+    """Return a number of the profile as the tag holds it: no FLOAT32 is ever -9999.9."""
+    return _to_binary32(stated) if tag.type is DataType.FLOAT32 else stated
 
 
 def _scaler(tag: TagSchema) -> Callable[[Sequence[float]], list[Value]] | None:
@@ -60,9 +66,9 @@ class _Run:
         tag = tags[0]
         self.checked = tag.type not in (DataType.BOOL, DataType.STRING)
         self.is_float = tag.type in _FLOATS
-        self.low = -math.inf if tag.low is None else tag.low
-        self.high = math.inf if tag.high is None else tag.high
-        self.sentinels = tag.sentinels
+        self.low = -math.inf if tag.low is None else _as_held(tag, tag.low)
+        self.high = math.inf if tag.high is None else _as_held(tag, tag.high)
+        self.sentinels = tuple(_as_held(tag, sentinel) for sentinel in tag.sentinels)
         self.scale = _scaler(tag)
 
     def condition(self, raw: Sequence[Value], statuses: Statuses) -> Sequence[Value]:

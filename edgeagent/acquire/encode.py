@@ -60,7 +60,9 @@ def compile_encoder(
             frame.received_utc_ns,
             frame.received_boot_ns,
             frame.origin,
-            _status_text(conditioned, commissioned, frame.present or everything),
+            _status_text(
+                conditioned, commissioned, everything if frame.present is None else frame.present
+            ),
             present,
             _time_text(frame.source_utc_ns, frame.present),
             _time_text(frame.server_utc_ns, frame.present),
@@ -85,7 +87,8 @@ def _status_text(conditioned: Conditioned, commissioned: bool, present: tuple[in
     if not statuses:
         return b"%d" % quality.UNCERTAIN
     known = dict(statuses)
-    return encode_json([(i, known.get(i, 0) or quality.UNCERTAIN) for i in present])
+    codes = ((index, known.get(index, quality.GOOD)) for index in present)
+    return encode_json([(i, quality.UNCERTAIN if quality.is_good(c) else c) for i, c in codes])
 
 
 def _time_text(

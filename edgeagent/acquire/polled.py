@@ -58,9 +58,10 @@ class PolledLink:
         answered = {identity.instrument for identity in identities}
         self._silent = {i.name: _Silence() for i in self._instruments if i.name not in answered}
         self._due = {
-            group: Due(group.period_ns / 1e9, tick_after(now, group.period_ns / 1e9))
+            group: Due(group.period_ns / 1e9, tick_after(now, group.period_ns / 1e9) - 1)
             for group in self._groups
         }
+        await self._poll_tick(self._groups)  # nobody waits an hour for the first value of an hour
         await self._poll()
 
     async def _poll(self) -> None:

@@ -88,7 +88,7 @@ class _Event(msgspec.Struct, array_like=True, tag="E"):
     context: _Number
     utc: _Utc
     boot: int
-    type: str
+    event_type: str
     content: _EventText
 
 

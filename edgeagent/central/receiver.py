@@ -5,11 +5,13 @@ broker, and a receipt sent to the agent, only after the commit that holds it.
 """
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from queue import SimpleQueue
 from random import Random
 from typing import NamedTuple, TypeVar
 
@@ -113,7 +115,7 @@ class Receiver:
         self._client_id = client_id
         self._rng = rng
         self._topics = Topics(settings.topic_root, settings.site, settings.consumer)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
+        self._database = _DatabaseThread()
         self._stopping = asyncio.Event()
         self._session: Session | None = None
         self._inbox: list[tuple[Message, Session | None]] = []
@@ -149,10 +151,7 @@ class Receiver:
             self._receipts.flush()
             if self._session is not None:
                 await self._session.close()
-            self._thread.shutdown(wait=False)
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            self._database.stop()
 
     # Connection
 
@@ -218,7 +217,7 @@ class Receiver:
             if not inbox and not greeting:
                 continue
             messages = [message for message, _ in inbox]
-            done, outcome = await self._in_thread(partial(self._commit, messages, greeting))
+            done, outcome = await self._database.do(partial(self._commit, messages, greeting))
             for message, session in inbox:
                 if session is not None:
                     session.acknowledge(message)
@@ -292,6 +291,50 @@ class Receiver:
                     "hole.requested", site=key.site, **_lane_words(key), first=first, last=last
                 )
                 self._request(key.site, replay_request(key, first, last))
+
+
+class _DatabaseThread:
+    """One thread for one transaction at a time, that a stopping process does not wait for.
+
+    An executor would do the same at twice the cost per transaction.
+    """
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        threading.Thread(target=self._run, name="database", daemon=True).start()
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """Return what ``work`` returns, or raise what it raises; call it once at a time."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        result: list[T] = []
+        failed: list[Exception] = []
+
+        def wake() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        def run() -> None:
+            try:
+                result.append(work())
+            except Exception as error:  # noqa: BLE001 - raised again in the loop
+                failed.append(error)
+            with suppress(RuntimeError):  # the loop has been closed meanwhile
+                loop.call_soon_threadsafe(wake)
+
+        self._work.put(run)
+        await done
+        if failed:
+            raise failed[0]
+        return result[0]
+
+    def stop(self) -> None:
+        """Let the thread end when it has nothing to do."""
+        self._work.put(None)
 
 
 class _Pacer:

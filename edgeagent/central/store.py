@@ -41,6 +41,7 @@ from edgeagent.model.record import Batch, Lane, decode_batch, encode_json
 
 QUARANTINED_IN_RECEIPT_MAX = 100
 SQLITE_BUSY_TIMEOUT_S = 10.0
+SQLITE_JOURNAL_BYTES_MAX = 16 << 20
 _CREATION_LOCK = 0x656467656167656E  # any number that no one else takes for a lock: "edgeagen"
 
 
@@ -143,10 +144,13 @@ class Store:
         self._clock = clock
         self._url = _driver_url(url)
         self._place = self._url.render_as_string(hide_password=True)
+        self._errors: tuple[type[Exception], ...] = (SQLAlchemyError,)
         with self._failing():
             self._engine = _engine(self._url)
+            self._errors += (self._engine.dialect.loaded_dbapi.Error,)
             self._connection = self._engine.connect()
             self._insert = sqlite.insert if self._is_sqlite else postgresql.insert
+            self._hot = _Hot(self._engine)
             self.incarnation = self._open()
 
     @property
@@ -157,7 +161,7 @@ class Store:
     def _failing(self) -> Iterator[None]:
         try:
             yield
-        except SQLAlchemyError as error:
+        except self._errors as error:
             cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             raise DatabaseFailed(
                 f"{self._place}: the database cannot be used ({cause}); "
@@ -214,17 +218,41 @@ class Store:
         :raises DatabaseFailed: nothing of it is done
         """
         with self._transaction() as connection:
-            task = _Task(connection, self._insert, self._clock.utc_ns())
+            task = _Task(connection, self._hot, self._insert, self._clock.utc_ns())
             task.do(work)
         return task.outcome
+
+
+class _Hot:
+    """The statements of every transaction, rendered once.
+
+    SQLAlchemy's way from a statement to the driver costs more than SQLite's own work; what runs
+    ten times a second at each lane goes to the driver directly.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        style = "qmark" if engine.dialect.name == "sqlite" else "format"
+        self._dialect: Any = type(engine.dialect)(paramstyle=style)  # type: ignore[call-arg]
+        self.lock_lane = self._render(_LOCK_LANE, "at_site", "at_epoch", "at_lane")
+        self.read_prefix = self._render(_READ_PREFIX, "at_site", "at_epoch", "at_lane")
+        self.add_records = self._render(insert(schema.record), *schema.record.c.keys())
+        self.change_prefix = self._render(
+            _CHANGE_PREFIX, *_STATE, "at_site", "at_epoch", "at_lane", "of"
+        )
+
+    def _render(self, statement: Executable, *names: str) -> str:
+        compiled = statement.compile(dialect=self._dialect)  # type: ignore[attr-defined]
+        assert tuple(compiled.positiontup) == names, compiled.positiontup
+        return str(compiled)
 
 
 class _Task:
     """One transaction: the batches lane by lane, in one order for all receivers (no deadlock)."""
 
-    def __init__(self, connection: Connection, insert_or: Any, utc_ns: int) -> None:
+    def __init__(self, connection: Connection, hot: _Hot, insert_or: Any, utc_ns: int) -> None:
         self.outcome = Outcome()
         self._connection = connection
+        self._hot = hot
         self._insert = insert_or
         self._utc_ns = utc_ns
 
@@ -250,7 +278,7 @@ class _Task:
     def _take(
         self, key: LaneKey, batches: list[tuple[Batch, bytes]], stated: list[Unavailable]
     ) -> None:
-        lane = _LaneLedger(self._connection, key, self._insert, self._utc_ns)
+        lane = _LaneLedger(self._connection, self._hot, key, self._insert, self._utc_ns)
         lane.lock()
         intake = Intake(lane.histories, lane)
         counts = self.outcome.counts
@@ -271,7 +299,7 @@ class _Task:
             self._open_conflicts(schema.conflict.c.id.in_(lane.new_conflicts))
 
     def _ask(self, key: LaneKey) -> None:
-        lane = _LaneLedger(self._connection, key, self._insert, self._utc_ns)
+        lane = _LaneLedger(self._connection, self._hot, key, self._insert, self._utc_ns)
         lane.read()
         self.outcome.standings.append(lane.standing(Intake(lane.histories, lane).wanted()))
 
@@ -324,7 +352,9 @@ class _Task:
 class _LaneLedger:
     """The tables of one lane inside one transaction: what the intake reads and writes."""
 
-    def __init__(self, connection: Connection, key: LaneKey, insert_or: Any, utc_ns: int) -> None:
+    def __init__(
+        self, connection: Connection, hot: _Hot, key: LaneKey, insert_or: Any, utc_ns: int
+    ) -> None:
         self.histories = Histories.empty(key.epoch, key.lane)
         self.payload = b""
         self.stored = 0
@@ -332,12 +362,15 @@ class _LaneLedger:
         self.notes: list[Note] = []
         self.new_conflicts: list[int] = []
         self._connection = connection
+        self._cursor = connection.connection.cursor()
+        self._hot = hot
         self._key = key
+        self._place = (key.site, key.epoch, key.lane.value)
         self._id = {"site": key.site, "epoch": key.epoch, "lane": key.lane.value}
         self._at = {f"at_{name}": value for name, value in self._id.items()}
         self._insert = insert_or
         self._utc_ns = utc_ns
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[tuple[Any, ...]] = []
         self._poison: list[dict[str, Any]] = []
         self._quarantined: Counter[int] = Counter()
         self._known: dict[int, tuple[Any, ...]] = {}
@@ -350,17 +383,24 @@ class _LaneLedger:
 
     def lock(self) -> None:
         """Keep other receivers out of this lane until the end, and read it."""
-        row = self._execute(_LOCK_LANE).one_or_none()
-        if row is None:
+        if not self._lock():
             self._create()
-            row = self._execute(_LOCK_LANE).one()
-        self._read(row)
+            self._lock()
+        self._read()
+
+    def _lock(self) -> bool:
+        self._cursor.execute(self._hot.lock_lane, self._place)
+        row = self._cursor.fetchone()
+        if row is not None:
+            self._lane_known = self.histories.active, self.histories.waiting = tuple(row)
+        return row is not None
 
     def read(self) -> None:
         """Read the lane; others may write it meanwhile. It need not exist."""
         row = self._execute(_READ_LANE).one_or_none()
         if row is not None:
-            self._read(row)
+            self._lane_known = self.histories.active, self.histories.waiting = tuple(row)
+            self._read()
 
     def _create(self) -> None:
         site, epoch = self._key.site, self._key.epoch
@@ -386,16 +426,13 @@ class _LaneLedger:
         severity = "warning" if earlier else "info"
         self.note("epoch.opened", severity, text, {"earlier_epochs": earlier})
 
-    def _read(self, lane: Row[Any]) -> None:
-        histories = self.histories
-        self._lane_known = histories.active, histories.waiting = lane.active, lane.waiting
-        for row in self._execute(_READ_PREFIX):
-            branch = Branch(
-                row.branch, row.parent, row.fork_seq, row.upto, row.chain, row.marked, row.holes
-            )
-            histories.branches[row.branch] = branch
-            self._quarantined[row.branch] = row.quarantined
-            self._known[row.branch] = self._state(branch)
+    def _read(self) -> None:
+        self._cursor.execute(self._hot.read_prefix, self._place)
+        for *of_branch, quarantined in self._cursor.fetchall():
+            branch = Branch(*of_branch)
+            self.histories.branches[branch.number] = branch
+            self._quarantined[branch.number] = quarantined
+            self._known[branch.number] = self._state(branch)
 
     def _state(self, branch: Branch) -> tuple[Any, ...]:
         quarantined = self._quarantined[branch.number]
@@ -408,10 +445,11 @@ class _LaneLedger:
             state = self._state(branch)
             if self._known.get(branch.number) == state:
                 continue
-            values = dict(zip(_STATE, state, strict=True))
             if branch.number in self._known:
-                self._execute(_CHANGE_PREFIX, of=branch.number, **values)
+                of_branch = (*state, *self._place, branch.number)
+                self._cursor.execute(self._hot.change_prefix, of_branch)
             else:
+                values = dict(zip(_STATE, state, strict=True))
                 values |= {"parent": branch.parent, "fork_seq": branch.fork_seq}
                 values |= {"branch": branch.number}
                 self._connection.execute(insert(schema.prefix), self._id | values)
@@ -421,7 +459,7 @@ class _LaneLedger:
 
     def _flush(self) -> None:
         if self._rows:
-            self._connection.execute(_ADD_RECORDS, self._rows)
+            self._cursor.executemany(self._hot.add_records, self._rows)
             self._rows = []
         if self._poison:
             self._connection.execute(insert(schema.quarantine), self._poison)
@@ -461,22 +499,12 @@ class _LaneLedger:
     # What the intake calls; see Ledger
 
     def append(self, branch: int, first: int, bodies: Sequence[bytes | None]) -> None:
-        lane, rows = self._key.lane, self._rows
+        lane, place, rows = self._key.lane, self._place, self._rows
         for seq, body in enumerate(bodies, first):
             if body is None:
                 continue
             kind, utc_ns, number, fault = inspect(body, seq, lane)
-            rows.append(
-                self._id
-                | {
-                    "seq": seq,
-                    "branch": branch,
-                    "kind": kind,
-                    "utc_ns": utc_ns,
-                    "schema": number,
-                    "body": body,
-                }
-            )
+            rows.append((*place, seq, branch, kind, utc_ns, number, body))
             self.stored += 1
             if fault is not None:
                 self._put_aside(branch, seq, fault)
@@ -597,9 +625,10 @@ def _engine(url: URL) -> Engine:
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
-    # A deleted rollback journal can come back after a power cut, and undo a commit for which a
-    # receipt went out: the deletion is not synced. A truncated one is (sqlite.org/pragma.html).
-    connection.execute("PRAGMA journal_mode = TRUNCATE")
+    # A deleted rollback journal can come back after a power cut and undo a commit for which a
+    # receipt went out: its deletion is not synced. A persistent one is voided by a synced write.
+    connection.execute("PRAGMA journal_mode = PERSIST")
+    connection.execute(f"PRAGMA journal_size_limit = {SQLITE_JOURNAL_BYTES_MAX}")
     connection.execute("PRAGMA synchronous = FULL")
 
 
@@ -640,15 +669,17 @@ _CHANGE_LANE = (
     .where(*_of_lane(schema.lane))
     .values(active=bindparam("now_active"), waiting=bindparam("now_waiting"))
 )
+# The columns of Branch in its order, then how many records cannot be used.
 _READ_PREFIX = (
-    select(schema.prefix).where(*_of_lane(schema.prefix)).order_by(schema.prefix.c.branch)
+    select(*(schema.prefix.c[name] for name in ("branch", "parent", "fork_seq", *_STATE)))
+    .where(*_of_lane(schema.prefix))
+    .order_by(schema.prefix.c.branch)
 )
 _CHANGE_PREFIX = (
     update(schema.prefix)
     .where(*_of_branch(schema.prefix))
     .values({name: bindparam(name) for name in _STATE})
 )
-_ADD_RECORDS = insert(schema.record)
 _BODIES = select(schema.record.c.seq, schema.record.c.body).where(
     *_until(schema.record), schema.record.c.seq >= bindparam("start")
 )

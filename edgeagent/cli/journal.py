@@ -2,18 +2,18 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
-from edgeagent.cli.exits import Exit, ends_well
+from edgeagent.cli.exits import CommandFailed, Exit, ends_well
 from edgeagent.cli.offline import open_reader
 from edgeagent.cli.options import config_option, echo_json, json_option
 from edgeagent.configure import load_plan
 from edgeagent.journal.store import CorruptRecord, Epoch, Reader
-from edgeagent.model.record import Batch, Lane, decode_json, extend_chain, genesis
+from edgeagent.model.record import Batch, Entry, Lane, decode_json, extend_chain, genesis
 
 READ_BYTES = 1 << 20
 
@@ -80,69 +80,51 @@ def verify(ctx: click.Context, config: Path, as_json: bool) -> None:
 
 def verify_lane(reader: Reader, epoch: Epoch, lane: Lane) -> tuple[int, list[str]]:
     """Return how many records of a lane were read, and every fault in words."""
-    held = reader.lane_range(epoch, lane)
+    _, highest = reader.bounds(epoch, lane)
+    where = f"{epoch.uuid} lane {lane}"
     faults: list[str] = []
     chain: bytes | None = genesis(epoch.uuid, lane)
-    at, count = held.lowest - 1, 0
-    stored = dict(reader.commits(epoch, lane))
-    if at:
-        chain = reader.chain_at(epoch, lane, at)
-    replies = reader.evidence(epoch, at, held.highest) if lane is Lane.DATA else iter(())
-    evidence = _Evidence(replies)
-    while at < held.highest:
+    at = count = 0
+    stored: dict[int, bytes] = {}
+    while at < highest:
+        before = at
         try:
-            entries = reader.read(epoch, lane, at, bytes_max=READ_BYTES)
+            entries = reader.read(epoch, lane, at, bytes_max=READ_BYTES, upto=highest)
         except CorruptRecord as error:
             faults.append(f"{epoch.uuid} {error}")
-            at, chain = error.seq, stored.get(error.seq)
+            at = error.seq
+            stored = dict(reader.commits(epoch, lane, before, at))
+            chain = stored.get(at)
             continue
+        at = entries[-1].seq
+        stored = dict(reader.commits(epoch, lane, before, at))
+        replies = dict(reader.evidence(epoch, before, at)) if lane is Lane.DATA else {}
+        count += len(entries)
         for seq, body in entries:
-            if seq != at + 1:
-                faults.append(f"{epoch.uuid} lane {lane}: records {at + 1}..{seq - 1} are missing")
-                chain = None
-            at, count = seq, count + 1
             chain = None if chain is None else extend_chain(chain, [body])
-            faults += _body_faults(epoch, lane, seq, body, evidence)
+            faults += [f"{where} record {seq}: {f}" for f in _body_faults(seq, body, replies)]
             if seq in stored:
                 if chain is not None and chain != stored[seq]:
-                    faults.append(
-                        f"{epoch.uuid} lane {lane}: the chain breaks at or before record {seq}"
-                    )
+                    faults.append(f"{where}: the chain breaks at or before record {seq}")
                 chain = stored[seq]
+    if highest and highest not in stored:
+        faults.append(f"{where}: ends with record {highest} inside a commit")
     return count, faults
 
 
-class _Evidence:
-    """Raw replies beside a walk through the data lane, in order."""
-
-    def __init__(self, replies: Iterator[tuple[int, bytes]]) -> None:
-        self._replies = replies
-        self._next = next(replies, None)
-
-    def of(self, seq: int) -> bytes | None:
-        while self._next is not None and self._next[0] < seq:
-            self._next = next(self._replies, None)
-        return self._next[1] if self._next is not None and self._next[0] == seq else None
-
-
-def _body_faults(epoch: Epoch, lane: Lane, seq: int, body: bytes, evidence: _Evidence) -> list[str]:
-    where = f"{epoch.uuid} lane {lane} record {seq}"
+def _body_faults(seq: int, body: bytes, replies: Mapping[int, bytes]) -> list[str]:
     try:
         content = decode_json(body)
-        own = content[1]
-    except (ValueError, IndexError, TypeError):
-        return [f"{where}: is no record"]
+        own, evidence = content[1], content[13] if content[0] == "F" else None
+    except (ValueError, LookupError, TypeError):
+        return ["is no record"]
     if own != seq:
-        return [f"{where}: calls itself {own}"]
-    if content[0] != "F" or not str(content[13]).startswith("s:"):
+        return [f"calls itself {own}"]
+    # Evidence has its own, shorter retention: what is not there is no fault.
+    if not str(evidence).startswith("s:") or seq not in replies:
         return []
-    raw = evidence.of(seq)
-    if raw is None:
-        return []  # evidence has its own, shorter retention
-    digest = base64.urlsafe_b64encode(hashlib.sha256(raw).digest()).rstrip(b"=").decode()
-    return (
-        [] if content[13] == f"s:{digest}" else [f"{where}: the evidence does not fit its digest"]
-    )
+    digest = base64.urlsafe_b64encode(hashlib.sha256(replies[seq]).digest()).rstrip(b"=").decode()
+    return [] if evidence == f"s:{digest}" else ["the evidence does not fit its digest"]
 
 
 @journal.command("export")
@@ -173,24 +155,57 @@ def export(
     chosen = epochs.get(epoch) if epoch else list(epochs.values())[-1]
     if chosen is None:
         raise click.BadParameter(f"known: {', '.join(epochs)}", param_hint="--epoch")
-    for batch in _batches(reader, plan.settings.site, chosen, Lane(lane), first, last):
-        output.write(batch.encode() + b"\n")
+    try:
+        for batch in _batches(reader, plan.settings.site, chosen, Lane(lane), first, last):
+            output.write(batch.encode() + b"\n")
+    except CorruptRecord as error:
+        raise CommandFailed(
+            f"{chosen.uuid} {error}: the chain is lost there; go on behind its commit with --from",
+            Exit.RECORDS,
+        ) from None
 
 
 def _batches(
     reader: Reader, site: str, epoch: Epoch, lane: Lane, first: int | None, last: int | None
 ) -> Iterator[Batch]:
-    held = reader.lane_range(epoch, lane)
-    at = max(held.lowest, first or 1) - 1
-    end = min(held.highest, held.highest if last is None else last)
+    lowest, highest = reader.bounds(epoch, lane)
+    at = max(lowest, first or 1) - 1
+    end = min(highest, highest if last is None else last)
     chain = reader.chain_at(epoch, lane, at)
     while chain is not None and at < end:
-        bodies = [
-            entry.body for entry in reader.read(epoch, lane, at, bytes_max=READ_BYTES, upto=end)
-        ]
-        after = extend_chain(chain, bodies)
-        yield Batch(site, epoch.uuid, lane, at + 1, bodies, chain, after)
-        at, chain = at + len(bodies), after
+        missing: list[int] = []
+        try:
+            entries = reader.read(epoch, lane, at, bytes_max=READ_BYTES, upto=end)
+            after = extend_chain(chain, (entry.body for entry in entries))
+        except CorruptRecord as error:
+            entries, missing, after = _around(reader, epoch, lane, at, error)
+        bodies = [entry.body for entry in entries]
+        batch = Batch(site, epoch.uuid, lane, at + 1, bodies, chain, after, missing)
+        yield batch
+        at, chain = batch.last, after
+
+
+def _around(
+    reader: Reader, epoch: Epoch, lane: Lane, after: int, damage: CorruptRecord
+) -> tuple[list[Entry], list[int], bytes]:
+    """Return the rest of a commit that holds damaged records: what is left, what is missing.
+
+    :raises CorruptRecord: if the end of the commit is gone, too
+    """
+    commit = reader.commit_after(epoch, lane, damage.seq)
+    if commit is None:
+        raise damage
+    last, chain = commit
+    entries: list[Entry] = []
+    missing: list[int] = []
+    while after < last:
+        try:
+            entries += reader.read(epoch, lane, after, bytes_max=READ_BYTES, upto=last)
+            after = entries[-1].seq
+        except CorruptRecord as error:
+            after = error.seq
+            missing.append(after)
+    return entries, missing, chain
 
 
 def record_count(reader: Reader) -> dict[str, Any]:

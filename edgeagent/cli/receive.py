@@ -1,7 +1,6 @@
 """``edgeagent receive``: the reference receiver."""
 
 import asyncio
-import os
 import signal
 import socket
 import sys
@@ -69,9 +68,8 @@ def receive(as_json: bool, database: str, **options: Any) -> None:
             stopped = asyncio.run(_receive(settings, store, report))
         except DatabaseFailed as error:
             raise CommandFailed(str(error), Exit.JOURNAL) from None
-    if not stopped:  # a thread hangs in the database, and Python would wait for it
-        click.echo("edgeagent: the database did not answer in time; stopped without it", err=True)
-        os._exit(Exit.JOURNAL)
+    if not stopped:
+        raise CommandFailed("the database did not answer; stopped without it", Exit.JOURNAL)
     store.close()
 
 

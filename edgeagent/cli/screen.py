@@ -52,7 +52,7 @@ def values_table(groups: list[dict[str, Any]], *, brief: bool = False) -> Table:
 
 
 def _telling(value: dict[str, Any]) -> bool:
-    return value["unit"] != "1" or value["quality"] != "good"
+    return bool(value["unit"] != "1" or value["quality"] != "good")
 
 
 def links_table(found: dict[str, Any]) -> Table:

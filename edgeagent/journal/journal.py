@@ -5,6 +5,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ from edgeagent.journal.store import (
     Store,
 )
 from edgeagent.model.clock import Clock
-from edgeagent.model.errors import JournalFailed, JournalFull, StartRefused
+from edgeagent.model.errors import EdgeAgentError, JournalFailed, JournalFull, StartRefused
 from edgeagent.model.record import Entry, Lane, Record, extend_chain
 
 FILE_NAME = "journal.sqlite"
@@ -100,7 +101,7 @@ class Journal:
             await journal._in_writer(journal._open_store)
             journal._view = await journal._in_reader(lambda: Reader(journal._path, vfs))
             await journal._load()
-        except apsw.Error as error:
+        except (apsw.Error, EdgeAgentError) as error:
             await journal.close()
             raise JournalFailed(f"{journal._path}: cannot be opened: {error}") from error
         return journal
@@ -110,12 +111,10 @@ class Journal:
 
     async def _load(self) -> None:
         view = self._reading()
-        self.epochs = await self._in_reader(view.epochs)
-        self.consumers = await self._in_reader(view.consumers)
-        self.cursors = await self._in_reader(view.cursors)
-        self._note_heads()
-
-    def _note_heads(self) -> None:
+        self.epochs, self.consumers, cursors = await self._in_reader(
+            lambda: (view.epochs(), view.consumers(), view.cursors())
+        )
+        self.cursors = {**cursors, **self._moved}
         self.heads = {lane: self._writing().head(lane) for lane in Lane}
 
     def _writing(self) -> Store:
@@ -189,57 +188,63 @@ class Journal:
         checkpoint: bytes | None,
         cursors: Mapping[tuple[str, int, Lane], Cursor],
     ) -> list[Committed]:
-        store = self._writing()
-        before = {lane: store.head(lane) for lane in Lane}
+        before = {lane: self._writing().head(lane) for lane in Lane}
+        return self._write(
+            lambda store: store.commit(records, checkpoint=checkpoint, cursors=cursors),
+            lambda store: self._already_there(store, records, before),
+        )
+
+    def _write(
+        self, work: Callable[[Store], T], find: Callable[[Store], T | None] = lambda _: None
+    ) -> T:
+        """Let the store do some work; if it fails, mend the journal and let it do it again.
+
+        :param find: returns the result if the work turns out to be on disk after all
+        """
         try:
-            return store.commit(records, checkpoint=checkpoint, cursors=cursors)
+            return work(self._writing())
         except apsw.FullError as error:
-            raise JournalFull(f"{self._path}: no space left: {error}") from error
+            raise self._full(error) from error
         except (apsw.Error, OSError) as error:
             log.error("journal.write_failed", error=f"{type(error).__name__}: {error}")
-            return self._mend(records, checkpoint, cursors, before, error)
+            return self._mend(work, find, error)
 
     def _mend(
-        self,
-        records: Sequence[Record],
-        checkpoint: bytes | None,
-        cursors: Mapping[tuple[str, int, Lane], Cursor],
-        before: Mapping[Lane, tuple[int, bytes]],
-        cause: Exception,
-    ) -> list[Committed]:
+        self, work: Callable[[Store], T], find: Callable[[Store], T | None], cause: Exception
+    ) -> T:
         for _ in range(MEND_ATTEMPTS_MAX):
             try:
-                self._reopen()
-                present = self._already_there(records, before)
-                if present is None:
-                    present = self._writing().commit(
-                        records, checkpoint=checkpoint, cursors=cursors
-                    )
+                store = self._reopen()
+                result = find(store)
+                if result is None:
+                    result = work(store)
             except apsw.FullError as error:
-                raise JournalFull(f"{self._path}: no space left: {error}") from error
+                raise self._full(error) from error
             except (apsw.Error, OSError) as error:
                 cause = error
                 continue
             self.mended += 1
-            log.warning("journal.mended", records=len(records))
-            return present
+            log.warning("journal.mended")
+            return result
         raise JournalFailed(f"{self._path}: cannot be written: {cause}") from cause
 
-    def _reopen(self) -> None:
+    def _full(self, error: Exception) -> JournalFull:
+        return JournalFull(f"{self._path}: no space left: {error}")
+
+    def _reopen(self) -> Store:
         if self._store is not None:
             store, self._store = self._store, None
             store.close()
         self._open_store()
-        self._writing().make_durable()
+        return self._writing()
 
     def _already_there(
-        self, records: Sequence[Record], before: Mapping[Lane, tuple[int, bytes]]
+        self, store: Store, records: Sequence[Record], before: Mapping[Lane, tuple[int, bytes]]
     ) -> list[Committed] | None:
         """Return the commit if it turns out to be on disk, ``None`` if the state is as before.
 
         :raises JournalFailed: if what is on disk is neither
         """
-        store = self._writing()
         if all(store.head(lane) == before[lane] for lane in Lane):
             return None
         found: list[Committed] = []
@@ -256,14 +261,23 @@ class Journal:
         return found
 
     async def move_log(self) -> None:
-        """Move the write-ahead log into the database if it has grown; waits for the disk."""
+        """Move the write-ahead log into the database if it has grown; waits for the disk.
+
+        :raises JournalFailed: a write failed, and the journal could not be mended
+        """
         if self._writing().log_is_long:
-            await self._in_writer(lambda: self._writing().move_log())
+            with suppress(JournalFull):  # the log stays as it is until there is space again
+                await self._in_writer(lambda: self._write(Store.move_log))
 
     async def open_epoch(self, cause: str) -> list[Committed]:
-        """Start a new epoch."""
+        """Start a new epoch.
+
+        :raises JournalFull: the disk is full; the epoch was not opened
+        :raises JournalFailed: it could not be mended
+        """
+        utc_ns = self._clock.utc_ns()
         committed = await self._in_writer(
-            lambda: self._writing().open_epoch(self._clock.utc_ns(), cause)
+            lambda: self._write(lambda store: store.open_epoch(utc_ns, cause))
         )
         await self._load()
         return committed
@@ -315,8 +329,12 @@ class Journal:
         self.cursors[key] = self._moved[key] = cursor
 
     async def save_consumer(self, consumer: Consumer) -> None:
-        """Write a consumer's state."""
-        await self._in_writer(lambda: self._writing().save_consumer(consumer))
+        """Write a consumer's state.
+
+        :raises JournalFull: the disk is full; nothing was written
+        :raises JournalFailed: it could not be mended
+        """
+        await self._in_writer(lambda: self._write(lambda store: store.save_consumer(consumer)))
         self.consumers[consumer.name] = consumer
 
     def active_consumers(self) -> Iterable[Consumer]:

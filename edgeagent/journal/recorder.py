@@ -6,7 +6,7 @@ is still under way. A commit costs one sync, whatever it holds.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
@@ -59,6 +59,7 @@ class Recorder:
         self._schemas: dict[bytes, int] = {}
         self._checkpoint_ns = 0
         self._epoch_wanted: str | None = None
+        self._mended = journal.mended
 
     async def load(self) -> None:
         """Take up the numbers of schemas and contexts where the journal left them."""
@@ -172,12 +173,13 @@ class Recorder:
         records, self._pending = self._pending, []
         size, waiters = self._pending_bytes, self._waiters
         self._waiters = []
+        epoch_wanted, self._epoch_wanted = self._epoch_wanted, None
         checkpoint = self._checkpoint_due()
         if records or checkpoint:
-            await self._append(records, checkpoint)
+            await self._write(lambda: self.journal.append(records, checkpoint=checkpoint))
         self._pending_bytes -= size
-        if self._epoch_wanted is not None:
-            await self._open_epoch()
+        if epoch_wanted is not None:
+            await self._open_epoch(epoch_wanted)
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -189,33 +191,30 @@ class Recorder:
         self._checkpoint_ns = now
         return self.snapshot()
 
-    async def _append(self, records: list[Record], checkpoint: bytes | None) -> None:
-        mended = self.journal.mended
+    async def _open_epoch(self, cause: str) -> None:
+        previous = self.journal.epoch.uuid
+        await self._write(lambda: self.journal.open_epoch(cause))
+        self.event("epoch.opened", "alarm", f"a new epoch begins: {cause}", previous=previous)
+
+    async def _write(self, write: Callable[[], Awaitable[list[Committed]]]) -> None:
+        """Write, waiting out a full disk; tell who listens, and record what was in the way."""
         committed: list[Committed] | None = None
         while committed is None:
             try:
-                committed = await self.journal.append(records, checkpoint=checkpoint)
+                committed = await write()
             except JournalFull as error:
                 if self.full_since_ns is None:
                     self.full_since_ns = self.clock.utc_ns()
                     log.error("journal.full", error=str(error), mend="free space on this disk")
                 await asyncio.sleep(RETRY_WHEN_FULL_S)
-        self._tell(committed)
-        if self.full_since_ns is not None:
-            since, self.full_since_ns = self.full_since_ns, None
-            self.event("journal.resumed", "alarm", "the disk was full", since_utc_ns=since)
-        if self.journal.mended != mended:
-            self.event(
-                "journal.reopened", "alarm", "a write failed; the file was opened again and proved"
-            )
-
-    async def _open_epoch(self) -> None:
-        cause, self._epoch_wanted = self._epoch_wanted or "", None
-        previous = self.journal.epoch.uuid
-        self._tell(await self.journal.open_epoch(cause))
-        self.event("epoch.opened", "alarm", f"a new epoch begins: {cause}", previous=previous)
-
-    def _tell(self, committed: list[Committed]) -> None:
         for part in committed:
             for listener in self.listeners:
                 listener(part)
+        if self.full_since_ns is not None:
+            since, self.full_since_ns = self.full_since_ns, None
+            self.event("journal.resumed", "alarm", "the disk was full", since_utc_ns=since)
+        if self.journal.mended != self._mended:
+            self._mended = self.journal.mended
+            self.event(
+                "journal.reopened", "alarm", "a write failed; the file was opened again and proved"
+            )

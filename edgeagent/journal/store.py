@@ -22,6 +22,7 @@ LAYOUT_VERSION = 1
 EPOCH_SHIFT = 48
 SEQ_MASK = (1 << EPOCH_SHIFT) - 1
 LOG_PAGES_MAX = 1000
+LOG_CHUNK_BYTES = 1 << 16  # SQLite's own file layer takes less than 128 KiB at a time
 
 _LAYOUT = """
 CREATE TABLE epoch (
@@ -56,7 +57,7 @@ class UnknownLayout(EdgeAgentError):
 
 
 class CorruptRecord(EdgeAgentError):
-    """A stored body no longer fits its CRC."""
+    """A stored body no longer fits its CRC, or is gone."""
 
     def __init__(self, lane: Lane, seq: int) -> None:
         super().__init__(f"record {seq} of lane {lane} is damaged on disk")
@@ -174,17 +175,21 @@ class Reader:
         rows = self._db.execute("SELECT number, uuid, opened_utc_ns, cause FROM epoch ORDER BY 1")
         return tuple(Epoch(*row) for row in rows)
 
-    def lane_range(self, epoch: Epoch, lane: Lane) -> LaneRange:
-        """Return what is held of one lane of one epoch."""
+    def bounds(self, epoch: Epoch, lane: Lane) -> tuple[int, int]:
+        """Return the lowest and the highest number held of one lane of one epoch, or (1, 0)."""
         base = epoch.number << EPOCH_SHIFT
+        # One aggregate a query: with two, SQLite reads every row between them.
         ((low, high),) = self._db.execute(
-            f"SELECT min(key), max(key) FROM {lane} WHERE key BETWEEN ? AND ?",  # noqa: S608
+            f"SELECT (SELECT min(key) FROM {lane} WHERE key BETWEEN ?1 AND ?2),"  # noqa: S608
+            f" (SELECT max(key) FROM {lane} WHERE key BETWEEN ?1 AND ?2)",
             (base, base | SEQ_MASK),
         )
-        if high is None:
-            return LaneRange(1, 0, genesis(epoch.uuid, lane))
-        ((chain,),) = self._db.execute(f"SELECT chain FROM {lane} WHERE key = ?", (high,))  # noqa: S608
-        return LaneRange(low & SEQ_MASK, high & SEQ_MASK, chain)
+        return (1, 0) if high is None else (low & SEQ_MASK, high & SEQ_MASK)
+
+    def lane_range(self, epoch: Epoch, lane: Lane) -> LaneRange:
+        """Return what is held of one lane of one epoch."""
+        low, high = self.bounds(epoch, lane)
+        return LaneRange(low, high, self._chain(epoch, lane, high))
 
     def read(
         self, epoch: Epoch, lane: Lane, after: int, *, bytes_max: int, upto: int = SEQ_MASK
@@ -196,7 +201,7 @@ class Reader:
         """
         base = epoch.number << EPOCH_SHIFT
         entries: list[Entry] = []
-        size = 0
+        size, seq = 0, after
         for key, crc, body in self._db.execute(
             f"SELECT key, crc, body FROM {lane} WHERE key > ? AND key <= ? ORDER BY key",  # noqa: S608
             (base | after, base | upto),
@@ -204,20 +209,22 @@ class Reader:
             size += len(body)
             if entries and size > bytes_max:
                 break
-            if crc_of(body) != crc:
+            seq += 1
+            if key != base | seq or crc_of(body) != crc:
                 if entries:
                     break
-                raise CorruptRecord(lane, key & SEQ_MASK)
-            entries.append(Entry(key & SEQ_MASK, body))
+                raise CorruptRecord(lane, seq)
+            entries.append(Entry(seq, body))
         return entries
 
     def chain_at(self, epoch: Epoch, lane: Lane, seq: int) -> bytes | None:
         """Return h(seq), computed from the nearest commit before; ``None`` if not held."""
-        held = self.lane_range(epoch, lane)
-        if seq == held.highest:
-            return held.chain
-        if not held.lowest - 1 <= seq < held.highest:
+        low, high = self.bounds(epoch, lane)
+        if not (0 if low == 1 else low) <= seq <= high:
             return None
+        return self._chain(epoch, lane, seq)
+
+    def _chain(self, epoch: Epoch, lane: Lane, seq: int) -> bytes:
         point, chain = self._commit_before(epoch, lane, seq)
         while point < seq:
             entries = self.read(epoch, lane, point, bytes_max=1 << 20, upto=seq)
@@ -246,24 +253,33 @@ class Reader:
             return key & SEQ_MASK, chain
         return 0, genesis(epoch.uuid, lane)
 
-    def commits(self, epoch: Epoch, lane: Lane) -> Iterator[tuple[int, bytes]]:
-        """Yield the end of every commit with its stored chain value."""
+    def commits(
+        self, epoch: Epoch, lane: Lane, after: int = 0, upto: int = SEQ_MASK
+    ) -> list[tuple[int, bytes]]:
+        """Return the ends of commits in ``(after, upto]`` with their stored chain values."""
         base = epoch.number << EPOCH_SHIFT
-        for key, chain in self._db.execute(
-            f"SELECT key, chain FROM {lane} WHERE key BETWEEN ? AND ? AND chain IS NOT NULL"  # noqa: S608
+        rows = self._db.execute(
+            f"SELECT key, chain FROM {lane} WHERE key > ? AND key <= ? AND chain IS NOT NULL"  # noqa: S608
             " ORDER BY key",
-            (base, base | SEQ_MASK),
-        ):
-            yield key & SEQ_MASK, chain
-
-    def evidence(self, epoch: Epoch, after: int, upto: int) -> Iterator[tuple[int, bytes]]:
-        """Yield ``(seq, raw reply)`` of data records in ``(after, upto]`` that have some."""
-        base = epoch.number << EPOCH_SHIFT
-        for _, replies in self._db.execute(
-            "SELECT key, replies FROM evidence WHERE key > ? AND key <= ? ORDER BY key",
             (base | after, base | upto),
-        ):
-            yield from unpack_evidence(replies)
+        )
+        return [(key & SEQ_MASK, chain) for key, chain in rows]
+
+    def evidence(self, epoch: Epoch, after: int, upto: int) -> list[tuple[int, bytes]]:
+        """Return ``(seq, raw reply)`` of data records in ``(after, upto]`` that have some."""
+        base = epoch.number << EPOCH_SHIFT
+        # A row holds the replies of a commit, under the number of the last of them.
+        rows = self._db.execute(
+            "SELECT replies FROM evidence WHERE key > ?1 AND key <= coalesce("
+            " (SELECT min(key) FROM evidence WHERE key BETWEEN ?2 AND ?3), ?2) ORDER BY key",
+            (base | after, base | upto, base | SEQ_MASK),
+        )
+        return [
+            (seq, raw)
+            for (replies,) in rows
+            for seq, raw in unpack_evidence(replies)
+            if after < seq <= upto
+        ]
 
     def descriptions(self, lane: Lane, kind: str) -> list[Description]:
         """Return the schemas (``S``) or contexts (``C``) of a lane, by number."""
@@ -319,6 +335,7 @@ class Store(Reader):
 
     def __init__(self, path: Path, utc_ns: int, vfs: str | None = None) -> None:
         require_fixed_sqlite(apsw.sqlite_lib_version())
+        _rewrite_log(path, vfs)
         _create_if_missing(path, utc_ns, vfs)
         super().__init__(path, vfs, read_only=False)
         self._db.execute("PRAGMA synchronous = FULL")
@@ -360,7 +377,8 @@ class Store(Reader):
                 self._insert(part)
             self._insert_side(records, parts[0])
             if checkpoint is not None:
-                key = self.epoch.number << EPOCH_SHIFT | ((done and self._last_data(parts)) or 0)
+                last = parts[0].last if parts[0] else self._lanes[Lane.DATA].seq
+                key = self.epoch.number << EPOCH_SHIFT | last
                 self._db.execute("REPLACE INTO checkpoint VALUES (1, ?, ?)", (key, checkpoint))
             if cursors:
                 self._db.executemany(
@@ -370,10 +388,6 @@ class Store(Reader):
         for part in done:
             self._lanes[part.lane] = _LaneState(part.last, part.chain)
         return done
-
-    def _last_data(self, parts: Sequence[Committed | None]) -> int:
-        part = parts[0]
-        return part.last if part else self._lanes[Lane.DATA].seq
 
     def _prepare(self, lane: Lane, records: Sequence[Record]) -> Committed | None:
         state = self._lanes[lane]
@@ -414,14 +428,22 @@ class Store(Reader):
             self._db.execute("INSERT INTO evidence VALUES (?, ?)", (key, pack_evidence(replies)))
 
     def open_epoch(self, utc_ns: int, cause: str) -> list[Committed]:
-        """Start a new epoch; the schemas and contexts in force are its first records."""
+        """Start a new epoch; the schemas and contexts in force are its first records.
+
+        On disk when it returns; when it raises, nothing has happened.
+        """
         epoch = Epoch(self.epoch.number + 1, str(uuid4()), utc_ns, cause)
-        in_force = self._in_force()
-        with self._db:
-            self._db.execute("INSERT INTO epoch VALUES (?, ?, ?, ?)", epoch)
-        self.epoch = epoch
-        self._lanes = self._lane_states()
-        return self.commit(in_force)
+        before = self.epoch, self._lanes
+        try:
+            with self._db:
+                self._db.execute("INSERT INTO epoch VALUES (?, ?, ?, ?)", epoch)
+                self.epoch = epoch
+                self._lanes = self._lane_states()
+                committed = self.commit(self._in_force())
+        except BaseException:
+            self.epoch, self._lanes = before
+            raise
+        return committed
 
     def _in_force(self) -> list[Record]:
         rows = self._db.execute(
@@ -444,13 +466,26 @@ class Store(Reader):
         """Move the write-ahead log into the database, as far as no reader holds it."""
         self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
-    def make_durable(self) -> None:
-        """Write everything that is visible into the database file and sync it.
 
-        After a failed fsync the kernel may show pages that never reached the disk; rewriting
-        them through a checkpoint is what makes them real.
-        """
-        self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+def _rewrite_log(path: Path, vfs: str | None) -> None:
+    """Write the bytes of the write-ahead log once more, and sync them.
+
+    After a failed fsync, ours or that of the process before us, the kernel shows pages that never
+    reached the disk and never will: to it they are clean. What is built upon them would be lost
+    with them.
+    """
+    log = Path(f"{path}-wal")
+    if not log.exists():
+        return
+    flags = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    file = apsw.VFSFile(vfs or "", str(log), [flags, 0])
+    try:
+        size = file.xFileSize()
+        for at in range(0, size, LOG_CHUNK_BYTES):
+            file.xWrite(file.xRead(min(LOG_CHUNK_BYTES, size - at), at), at)
+        file.xSync(apsw.SQLITE_SYNC_FULL)
+    finally:
+        file.xClose()
 
 
 def _create_if_missing(path: Path, utc_ns: int, vfs: str | None) -> None:

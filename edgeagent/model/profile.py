@@ -8,7 +8,7 @@ import math
 from fractions import Fraction
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from edgeagent.model.frame import DataType, GroupSchema, Scale, TagSchema
 from edgeagent.model.quantity import DurationNs, Rational
@@ -40,8 +40,8 @@ class Source(Strict):
 class Range(Strict):
     """Valid engineering values, both ends included."""
 
-    low: float
-    high: float
+    low: FiniteFloat
+    high: FiniteFloat
 
     @model_validator(mode="after")
     def _ordered(self) -> "Range":

@@ -202,7 +202,9 @@ def decode_batch(payload: bytes) -> Batch:
         raise ValueError(f"batch header: {error}") from None
     if header.v != ENVELOPE_VERSION:
         raise ValueError(f"envelope version {header.v}; this program reads {ENVELOPE_VERSION}")
-    if header.count != len(bodies) or header.first < 1 or len(prev) != 32 or len(chain) != 32:
+    numbers = range(header.first, header.first + len(bodies) + len(header.missing))
+    fits = header.first >= 1 and header.count == len(bodies) and len(prev) == len(chain) == 32
+    if not fits or len({n for n in header.missing if n in numbers}) != len(header.missing):
         raise ValueError("batch header does not fit its bodies")
     return Batch(
         header.site, header.epoch, header.lane, header.first, bodies, prev, chain, header.missing

@@ -28,14 +28,12 @@ class BrokerSettings(Strict):
     @field_validator("url")
     @classmethod
     def _reachable_form(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in DEFAULT_PORTS or not parts.hostname or parts.path not in ("", "/"):
+        if "@" in url:
+            raise ValueError("no user or password in the address; use username and password_file")
+        if not _is_broker_address(url):
             raise ValueError(
                 f"{url!r} is no broker address; write e.g. mqtts://broker.example:8883"
             )
-        if parts.username or parts.password:
-            raise ValueError("no user or password in the address; use username and password_file")
-        _ = parts.port  # raises ValueError on a port that is none
         return url
 
     @model_validator(mode="after")
@@ -63,6 +61,16 @@ class BrokerSettings(Strict):
         """TCP port of the broker."""
         parts = urlsplit(self.url)
         return parts.port or DEFAULT_PORTS[parts.scheme]
+
+
+def _is_broker_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    rest = parts.path.strip("/") or parts.query or parts.fragment
+    return parts.scheme in DEFAULT_PORTS and bool(parts.hostname) and port != 0 and not rest
 
 
 class StreamSettings(Strict):

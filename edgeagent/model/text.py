@@ -1,7 +1,7 @@
 """Canonical text of values: shortest decimals of the tag's own width (``docs/mqtt.md`` section 3).
 
 A FLOAT32 is written as the shortest decimal that reads back as the same binary32, never as the
-binary64 it happens to be held in: 37.012, not 37.01199722290039.
+binary64 it happens to be held in: 37.012, not 37.012001037597656.
 """
 
 import struct
@@ -20,12 +20,15 @@ def float32_text(value: float) -> str:
     Seven, eight or nine significant digits, the first that reads back (nine always do:
     IEEE 754-2008, 5.12.2).
     """
+    longest = "%.9g" % value  # noqa: UP031 - an f-string would be no shorter
     for digits in ("%.7g", "%.8g"):
         text = digits % value
         if _ONE.unpack(_ONE.pack(float(text)))[0] == value:
             break
     else:
-        text = "%.9g" % value  # noqa: UP031 - an f-string would be no shorter
+        text = longest
+    if "e" in text:  # 49060848, not 4.906085e+07
+        text = min(text, longest, key=len)
     return "-0.0" if text == "-0" else text
 
 
@@ -37,18 +40,13 @@ def _float32_run(count: int) -> Callable[[Sequence[float]], str]:
     def write(values: Sequence[float]) -> str:
         text = form % tuple(values)
         parts = text.split(",")
-        try:
-            back = width.unpack(width.pack(*map(float, parts)))
-        except OverflowError:  # seven digits can round the largest numbers out of range
-            return ",".join(map(float32_text, values))
-        if back != tuple(values):
-            for index, (seen, value) in enumerate(zip(back, values, strict=True)):
-                if seen != value:
-                    parts[index] = float32_text(value)
-            text = ",".join(parts)
-        if "-0" in text:
-            text = ",".join("-0.0" if part == "-0" else part for part in text.split(","))
-        return text
+        back = width.unpack(width.pack(*map(float, parts)))
+        if back == tuple(values) and "-0" not in text and "e" not in text:
+            return text
+        for index, (seen, value) in enumerate(zip(back, values, strict=True)):
+            if seen != value or parts[index] == "-0" or "e" in parts[index]:
+                parts[index] = float32_text(value)
+        return ",".join(parts)
 
     return write
 

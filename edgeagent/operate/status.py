@@ -98,6 +98,7 @@ class Agent:
         return {
             "instrument": frame.group.instrument,
             "group": frame.group.group,
+            "period_ns": frame.group.period_ns,
             "utc_ns": frame.received_utc_ns,
             "gap": None if line.whole is None else line.whole.cause,
             "values": [

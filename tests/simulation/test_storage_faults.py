@@ -8,8 +8,9 @@ says which states may be found. Every choice comes from a seed that is printed o
 """
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -38,7 +39,7 @@ from tests.storage import (
     Write,
     after_power_loss,
 )
-from tests.unit.journal.witness import State, Witness, context, event, frame, look, schema
+from tests.unit.journal.witness import Witness, context, event, frame, look, schema
 
 
 Place = Callable[[], Path]
@@ -61,9 +62,18 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
+@contextlib.asynccontextmanager
+async def recording(disk: Disk, clock: ManualClock, held_bytes_max: int) -> AsyncIterator[Recorder]:
+    """A recorder at work on a journal on this disk."""
+    journal = await Journal.open(disk.directory, clock, vfs=disk.name)
+    recorder = Recorder(journal, clock, commit_within_s=0.0, held_bytes_max=held_bytes_max)
+    committing = asyncio.create_task(recorder.run())
+    try:
+        yield recorder
+    finally:
+        committing.cancel()
+        await asyncio.wait([committing])
+        await journal.close()
 
 
 # -- the model disk itself ---------------------------------------------------------------------
@@ -125,7 +135,7 @@ COMMIT = st.tuples(
     st.booleans(),
 )
 STEPS = st.lists(
-    st.one_of(COMMIT, COMMIT, COMMIT, st.sampled_from(["move", "durable", "reopen", "epoch"])),
+    st.one_of(COMMIT, COMMIT, COMMIT, st.sampled_from(["move", "reopen", "epoch"])),
     min_size=1,
     max_size=20,
 )
@@ -141,8 +151,6 @@ def work(disk: Disk, steps: list[Any], make: type[Store]) -> Witness:
         match step:
             case "move":
                 store.move_log()
-            case "durable":
-                store.make_durable()
             case "reopen":
                 store.close()
                 store = make(disk.directory / FILE_NAME, 0, disk.name)
@@ -170,11 +178,12 @@ def check_power_loss(place: Place, steps: list[Any], seed: int, make: type[Store
         for moment in random.sample(range(len(disk.log) + 1), 10):
             found = disk.power_loss(place(), random.getrandbits(32), moment)
             if moment < witness.returned[0]:  # the file was still being made
-                Store(found / FILE_NAME, 0).close()
+                with Disk(found) as next_start:
+                    make(found / FILE_NAME, 0, next_start.name).close()
             witness.check(look(found), moment)
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(steps=STEPS, seed=st.integers(0, 1 << 32))
 def test_nothing_that_was_committed_is_lost_with_the_power(tmp_path_factory, steps, seed):
     check_power_loss(places(tmp_path_factory.mktemp("power")), steps, seed)
@@ -199,35 +208,31 @@ def test_the_check_finds_a_journal_that_does_not_sync(place, level):
 
 
 class Life:
-    """One process that appends to a journal, from its opening to its end.
+    """One process that appends to a journal; what is visible when it has opened is promised.
 
-    async with await Life.begin(disk, witness) as life: ...
-
-    Like the recorder it waits for each append and then lets the log be moved. It ends without
-    a word to the disk: whatever is done in closing finds a disk that has been written off.
+    Like the recorder it waits for each append and then lets the log be moved.
     """
 
-    def __init__(self, disk: Disk, witness: Witness, journal: Journal, first: int) -> None:
+    def __init__(self, disk: Disk, witness: Witness | None = None) -> None:
         self.disk = disk
-        self.witness = witness
-        self.journal = journal
-        self.number = first
-        self.began = len(disk.log)
+        self.witness = witness or Witness()
 
-    @classmethod
-    async def begin(cls, disk: Disk, witness: Witness | None = None) -> "Life":
-        """Open the journal; what is visible then is promised."""
-        journal = await Journal.open(disk.directory, ManualClock(), vfs=disk.name)
-        witness = witness or Witness()
-        witness.found(look(disk.directory), len(disk.log))
-        return cls(disk, witness, journal, sum(map(len, witness.state.bodies.values())))
+    async def __aenter__(self) -> "Life":
+        disk, witness = self.disk, self.witness
+        self.journal = await Journal.open(disk.directory, ManualClock(), vfs=disk.name)
+        self.began = len(disk.log)
+        witness.found(look(disk.directory), self.began)
+        self.number = sum(map(len, witness.state.bodies.values()))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.journal.close()
 
     async def append(self, count: int = 3) -> None:
         """Append some records of both lanes; the witness sees it."""
         kinds = [KINDS[(self.number + i) % 3] for i in range(count)]
         records = [record(kind, self.number + i) for i, kind in enumerate(kinds)]
-        after = self.witness.state.with_commit(records)
-        self.witness.ask(len(self.disk.log), after)
+        self.witness.ask(len(self.disk.log), self.witness.state.with_commit(records))
         try:
             taken = await self.journal.append(records)
         except JournalFull:
@@ -237,11 +242,10 @@ class Life:
         self.witness.took(len(self.disk.log), taken)
         await self.journal.move_log()
 
-    def power_loss(self, target: Path, seed: int) -> Path:
+    def power_loss(self, target: Path, seed: int) -> None:
         """Lose the power now; what was promised is found."""
         found = self.disk.power_loss(target, seed)
         self.witness.check(look(found), len(self.disk.log))
-        return found
 
 
 @pytest.fixture
@@ -254,35 +258,32 @@ def short_log(monkeypatch):
 @pytest.mark.parametrize("seed", range(4))
 async def test_one_failed_sync_loses_nothing(place, seed):
     """Whichever sync it is, of the log or of the database: the journal is mended."""
-    for failing in range(1, 40):
+    for failing in range(1, 36):
         with Disk(place()) as disk:
-            life = await Life.begin(disk)
-            disk.fail_syncs(failing)
-            for _ in range(25):
-                await life.append()
-            life.power_loss(place(), seed)
-            assert life.journal.mended == 1, f"sync {failing}"
-            await life.journal.close()
+            async with Life(disk) as life:
+                disk.fail_syncs(failing)
+                for _ in range(25):
+                    await life.append()
+                life.power_loss(place(), seed)
+                assert life.journal.mended == 1, f"sync {failing}"
 
 
 @pytest.mark.usefixtures("short_log")
 @pytest.mark.parametrize("failing", range(1, 12))
 async def test_a_disk_that_stays_broken_ends_the_journal_and_loses_nothing(place, failing):
     with Disk(place()) as disk:
-        life = await Life.begin(disk)
-        disk.fail_syncs(failing, FOR_EVER)
-        with pytest.raises(JournalFailed, match="cannot be written"):
-            for _ in range(25):
-                await life.append()
-        for seed in range(5):
-            life.power_loss(place(), seed)
-        await life.journal.close()
+        async with Life(disk) as life:
+            disk.fail_syncs(failing, FOR_EVER)
+            with pytest.raises(JournalFailed, match="cannot be written"):
+                for _ in range(25):
+                    await life.append()
+            for seed in range(5):
+                life.power_loss(place(), seed)
         disk.heal()
-        life = await Life.begin(disk, life.witness)
-        await life.append()
-        for seed in range(5):
-            life.power_loss(place(), seed)
-        await life.journal.close()
+        async with Life(disk, life.witness) as life:
+            await life.append()
+            for seed in range(5):
+                life.power_loss(place(), seed)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -292,20 +293,49 @@ async def test_what_a_failed_sync_dropped_is_not_built_upon_after_a_restart(plac
     A process that dies between the failed sync and the mending leaves such a commit in the log.
     The next process sees it; whatever it appends behind it must not be lost together with it.
     """
+    await check_restart_after_failed_sync(place, seed)
+
+
+async def test_the_check_finds_a_journal_that_trusts_the_page_cache(place, monkeypatch):
+    monkeypatch.setattr(store_module, "_rewrite_log", lambda _path, _vfs: None)
+    caught = 0
+    for seed in range(20):
+        try:
+            await check_restart_after_failed_sync(place, seed)
+        except AssertionError:
+            caught += 1
+    assert caught >= 5
+
+
+async def check_restart_after_failed_sync(place: Place, seed: int) -> None:
     with Disk(place()) as disk:
-        store = Store(disk.directory / FILE_NAME, 0, disk.name)
-        witness = Witness()
-        disk.fail_syncs()
+        store, witness = Store(disk.directory / FILE_NAME, 0, disk.name), Witness()
         witness.ask(len(disk.log), witness.state.with_commit([frame(1.0)]))
+        witness.took(len(disk.log), store.commit([frame(1.0)]))
+        disk.fail_syncs()
+        witness.ask(len(disk.log), witness.state.with_commit([frame(2.0)]))
         with pytest.raises(apsw.IOError):
-            store.commit([frame(1.0)])
+            store.commit([frame(2.0)])
         with disk.kill(place()) as same_boot:
-            life = await Life.begin(same_boot, witness)
-            life.power_loss(place(), seed)
-            await life.append()
-            life.power_loss(place(), seed)
-            await life.journal.close()
+            async with Life(same_boot, witness) as life:
+                life.power_loss(place(), seed)
+                await life.append()
+                life.power_loss(place(), seed)
         store.close()
+
+
+@pytest.mark.parametrize("failing", range(1, 10))
+async def test_a_journal_whose_making_failed_is_made_by_the_next_start(place, failing):
+    with Disk(place()) as disk:
+        disk.fail_syncs(failing)
+        with contextlib.suppress(JournalFailed):
+            journal = await Journal.open(disk.directory, ManualClock(), vfs=disk.name)
+            await journal.close()
+        with disk.kill(place()) as same_boot:
+            async with Life(same_boot) as life:
+                await life.append()
+                for seed in range(10):
+                    life.power_loss(place(), seed)
 
 
 # -- a disk that is full -----------------------------------------------------------------------
@@ -315,74 +345,63 @@ async def test_what_a_failed_sync_dropped_is_not_built_upon_after_a_restart(plac
 @pytest.mark.parametrize("room", range(0, 120, 3))
 async def test_on_a_full_disk_nothing_is_half_written_and_the_same_records_come_later(place, room):
     with Disk(place()) as disk:
-        life = await Life.begin(disk)
-        disk.fill(room)
-        with pytest.raises(JournalFull, match="no space left"):
-            for _ in range(60):
+        async with Life(disk) as life:
+            disk.fill(room)
+            with pytest.raises(JournalFull, match="no space left"):
+                for _ in range(60):
+                    await life.append()
+            assert look(disk.directory) == life.witness.state
+            life.power_loss(place(), seed=room)
+            with pytest.raises(JournalFull):
                 await life.append()
-        assert look(disk.directory) == life.witness.state
-        life.power_loss(place(), seed=room)
-        with pytest.raises(JournalFull):
-            await life.append()
-        disk.heal()
-        for _ in range(10):
-            await life.append()
-        life.power_loss(place(), seed=room)
-        await life.journal.close()
+            disk.heal()
+            for _ in range(10):
+                await life.append()
+            life.power_loss(place(), seed=room)
 
 
 async def test_the_recorder_waits_for_space_and_says_so_afterwards(place, monkeypatch):
     """Through the recorder: nothing is dropped, new records wait, an event tells of it."""
     monkeypatch.setattr(recorder_module, "RETRY_WHEN_FULL_S", 0.0)
     clock = ManualClock()
+    since = clock.utc_ns()
     with Disk(place()) as disk:
-        journal = await Journal.open(disk.directory, clock, vfs=disk.name)
-        recorder = Recorder(journal, clock, commit_within_s=0.0, held_bytes_max=200)
-        committing = asyncio.create_task(recorder.run())
-        disk.fill()
-        recorder.put(frame(1.0))
-        await until(lambda: recorder.full_since_ns is not None)
-        since = clock.utc_ns()
-        clock.advance(60)
-        recorder.put(frame(2.0))
-        assert not recorder.accepting
-        disk.heal()
-        await recorder.flush()
-        await recorder.flush()
-        assert recorder.accepting
-        assert recorder.full_since_ns is None
-        await cancelled(committing)
-        found = look(disk.power_loss(place(), seed=0))
-        assert found.bodies[0, Lane.DATA] == (frame(1.0).body(1), frame(2.0).body(2))
-        (told,) = found.bodies[0, Lane.EVENT]
-        assert decode_json(told)[5:] == [
-            "journal.resumed",
-            {"severity": "alarm", "text": "the disk was full", "since_utc_ns": since},
-        ]
-        await journal.close()
+        async with recording(disk, clock, held_bytes_max=100) as recorder:
+            disk.fill()
+            recorder.put(frame(1.0))
+            await until(lambda: recorder.full_since_ns is not None)
+            clock.advance(60)
+            recorder.put(frame(2.0))
+            assert not recorder.accepting
+            disk.heal()
+            await recorder.flush()  # what waited
+            await recorder.flush()  # what is said of it
+            assert recorder.accepting
+            assert recorder.full_since_ns is None
+            found = look(disk.power_loss(place(), seed=0))
+    assert found.bodies[0, Lane.DATA] == (frame(1.0).body(1), frame(2.0).body(2))
+    (told,) = found.bodies[0, Lane.EVENT]
+    assert decode_json(told)[5:] == [
+        "journal.resumed",
+        {"severity": "alarm", "text": "the disk was full", "since_utc_ns": since},
+    ]
 
 
-@pytest.mark.parametrize("room", [*range(20), FOR_EVER])
+@pytest.mark.parametrize("room", range(25))
 async def test_a_new_epoch_waits_for_space_too(place, monkeypatch, room):
     monkeypatch.setattr(recorder_module, "RETRY_WHEN_FULL_S", 0.0)
-    clock = ManualClock()
     with Disk(place()) as disk:
-        journal = await Journal.open(disk.directory, clock, vfs=disk.name)
-        recorder = Recorder(journal, clock, commit_within_s=0.0, held_bytes_max=1 << 20)
-        committing = asyncio.create_task(recorder.run())
-        recorder.schema_number({"instrument": "incubator"})
-        await recorder.flush()
-        disk.fill(room)
-        opening = asyncio.create_task(recorder.new_epoch("test"))
-        await until(lambda: opening.done() or recorder.full_since_ns is not None)
-        disk.heal()
-        await opening
-        await recorder.flush()
-        await cancelled(committing)
-        found = look(disk.power_loss(place(), seed=room % 100))
-        assert found.epochs == 2
-        assert len(found.bodies[1, Lane.DATA]) == 1
-        await journal.close()
+        async with recording(disk, ManualClock(), held_bytes_max=1 << 20) as recorder:
+            recorder.schema_number({"instrument": "incubator"})
+            await recorder.flush()
+            disk.fill(room)
+            opening = asyncio.create_task(recorder.new_epoch("test"))
+            await until(lambda: opening.done() or recorder.full_since_ns is not None)
+            disk.heal()
+            await opening
+            found = look(disk.power_loss(place(), seed=room))
+    assert found.epochs == 2
+    assert len(found.bodies[1, Lane.DATA]) == 1
 
 
 # -- everything together -----------------------------------------------------------------------
@@ -396,31 +415,20 @@ async def test_a_journal_survives_many_bad_lives(place, seed):
     disk, witness = Disk(place()), Witness()
     for _ in range(6):
         with disk:
-            life = await Life.begin(disk, witness)
-            match random.choice(["none", "sync", "syncs", "full"]):
-                case "sync":
-                    disk.fail_syncs(random.randint(1, 15))
-                case "syncs":
-                    disk.fail_syncs(random.randint(1, 15), random.choice([2, 5, FOR_EVER]))
-                case "full":
-                    disk.fill(random.randint(0, 150))
-            await live(life, random)
-            target = place()
-            match random.choice(["power", "kill", "stop"]):
-                case "power":
-                    moment = random.randint(life.began, len(disk.log))
-                    found = disk.power_loss(target, random.getrandbits(32), moment)
-                    witness.found(look(found), moment)
-                    following = Disk(found)
-                case "kill":
-                    following = disk.kill(target)
-                case _:
-                    disk.heal()
-                    await life.journal.close()
-                    following = disk.kill(target)
-            await life.journal.close()
-        disk = following
-    disk.unregister()
+            async with Life(disk, witness) as life:
+                bring_about_a_fault(disk, random)
+                await live(life, random)
+                disk = end(life, place(), random)
+
+
+def bring_about_a_fault(disk: Disk, random: Random) -> None:
+    match random.choice(["none", "sync", "syncs", "full"]):
+        case "sync":
+            disk.fail_syncs(random.randint(1, 15))
+        case "syncs":
+            disk.fail_syncs(random.randint(1, 15), random.choice([2, 5, FOR_EVER]))
+        case "full":
+            disk.fill(random.randint(0, 150))
 
 
 async def live(life: Life, random: Random) -> None:
@@ -432,3 +440,13 @@ async def live(life: Life, random: Random) -> None:
             life.disk.heal()
         except JournalFailed:
             return
+
+
+def end(life: Life, target: Path, random: Random) -> Disk:
+    """End a life by a power loss at any of its moments, or by a kill; return what is left."""
+    if random.random() < 0.3:
+        return life.disk.kill(target)
+    moment = random.randint(life.began, len(life.disk.log))
+    found = life.disk.power_loss(target, random.getrandbits(32), moment)
+    life.witness.found(look(found), moment)
+    return Disk(found)

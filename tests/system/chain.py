@@ -133,6 +133,14 @@ class Chain:
         self.broker.kill()
         self.slave.__exit__(kind, error, trace)
 
+    def start_agent(self) -> None:
+        """Start the agent and wait until it answers."""
+        self.agent.start()
+        config = ["--config", str(self.config)]
+        command = [sys.executable, "-m", "edgeagent", "status", "--json", *config]
+        quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        wait_until("the agent answers", lambda: subprocess.call(command, **quiet) == 0)
+
     def status(self) -> Any:
         """Return the running agent's status."""
         return json.loads(edgeagent("status", "--json", "--config", str(self.config)))
@@ -150,14 +158,21 @@ class Chain:
         """Stop the agent cleanly, again until the receiver holds the whole journal."""
         for _ in range(attempts):
             assert self.agent.stop() == 0, self.agent.log.read_text()[-2000:]
-            if self._prefixes() == self._heads():
+            prefixes = self._prefixes()
+            if all(prefixes.get(key, 0) >= head for key, head in self._heads().items()):
                 return
-            self.agent.start()
-            wait_until("the agent answers", self._answers)
+            self.start_agent()
         raise AssertionError(f"receiver {self._prefixes()}, journal {self._heads()}")
 
-    def _answers(self) -> bool:
-        return (self.state_dir / "control.sock").exists()
+    def journal_bodies(self) -> set[str]:
+        """Return every body in the journal, all epochs and lanes, as it would be sent."""
+        config = ["--config", str(self.config)]
+        lines: set[str] = set()
+        for epoch, lane in self._heads():
+            chosen = ["--epoch", epoch, "--lane", lane]
+            exported = edgeagent("journal", "export", *chosen, *config).splitlines()
+            lines |= {line for line in exported if line.startswith("[")}
+        return lines
 
     def _heads(self) -> dict[tuple[str, str], int]:
         found = json.loads(edgeagent("journal", "status", "--json", "--config", str(self.config)))
@@ -177,11 +192,14 @@ class Chain:
     def bodies(self, lane: str = "data") -> Iterator[list[Any]]:
         """Yield the bodies that the receiver holds, epoch by epoch, in order."""
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as held:
-            rows = held.execute(
-                "SELECT body FROM record WHERE lane = ? ORDER BY epoch, seq, branch", (lane,)
-            )
-            for (body,) in rows:
-                yield json.loads(body)
+            epochs = held.execute("SELECT epoch FROM record GROUP BY epoch ORDER BY min(utc_ns)")
+            for (epoch,) in epochs.fetchall():
+                rows = held.execute(
+                    "SELECT body FROM record WHERE epoch = ? AND lane = ? ORDER BY branch, seq",
+                    (epoch, lane),
+                )
+                for (body,) in rows:
+                    yield json.loads(body)
 
 
 def edgeagent(*arguments: str, code: int = 0) -> str:

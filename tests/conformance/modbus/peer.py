@@ -54,8 +54,7 @@ class Request:
 class Connection:
     """What a script may do to the client."""
 
-    def __init__(self, peer: "Peer", writer: asyncio.StreamWriter) -> None:
-        self._peer = peer
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
 
     def send(self, data: bytes) -> None:
@@ -99,7 +98,7 @@ class Peer:
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     trouble: list[Exception] = field(default_factory=list)
-    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _served: dict[asyncio.StreamWriter, asyncio.Task] = field(default_factory=dict)
     _server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -109,14 +108,15 @@ class Peer:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
-        for writer in self._writers:
+        for writer in self._served:
             writer.transport.abort()
+        await asyncio.gather(*self._served.values())
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._writers.add(writer)
-        connection = Connection(self, writer)
+        self._served[writer] = asyncio.current_task()
+        connection = Connection(writer)
         try:
             while True:
                 header = await reader.readexactly(7)
@@ -129,7 +129,7 @@ class Peer:
                     await done
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
-        except Exception as error:  # shown by the fixture: here nobody would see it
+        except Exception as error:  # noqa: BLE001 (the fixture shows it; here nobody would)
             self.trouble.append(error)
         finally:
             writer.transport.abort()

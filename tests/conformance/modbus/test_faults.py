@@ -5,11 +5,11 @@ poll ends at once with the right error, and that the next poll is not touched by
 """
 
 import asyncio
+import socket
 
 import pytest
 
 from drivers.modbus import DRIVER
-from drivers.modbus.client import UNANSWERED_MAX
 from edgeagent.driver import BadReply, LinkLost
 from edgeagent.model import quality
 from edgeagent.model.clock import SystemClock
@@ -78,7 +78,7 @@ async def test_a_wrong_reply_ends_the_poll_and_leaves_the_next_alone(
     assert words in caught.value.detail
 
     peer.script = serve
-    await driver.identify("a")  # lets the refused addresses be asked again
+    driver._readers[group].forget()  # or a refused address would be left alone for minutes
     assert (await driver.poll(group)).values == GOOD
     assert peer.connections == 1
 
@@ -90,10 +90,15 @@ async def test_a_reply_with_another_transaction_id_is_not_taken(peer, one, trans
     peer.script = lambda r, c: c.send(wrong(r) + r.reply(r.registers(10, 11)))
     assert (await driver.poll(group)).values == GOOD
 
-    impatient(driver)
     peer.script = lambda r, c: c.send(wrong(r))
+    wire, taken = driver._wire, asyncio.Event()
+    take = wire._take
+    wire._take = lambda *reply: (take(*reply), taken.set())
+    poll = asyncio.create_task(driver.poll(group))
+    await taken.wait()
+    wire._expire(wire._reply)
     with pytest.raises(BadReply) as caught:
-        await driver.poll(group)
+        await poll
     assert caught.value.cause == "timeout"
     assert f"transaction id {transaction} was dropped" in caught.value.detail
 
@@ -195,23 +200,11 @@ async def test_a_reply_to_a_poll_that_was_cancelled(peer, one):
     assert (await driver.poll(group)).values == GOOD
 
 
-async def test_a_link_that_gives_no_sign_of_life_is_lost(peer, one):
-    # A firewall or a rebooted device may have forgotten the connection without a word.
-    driver, group = one
-    impatient(driver)
-    peer.script = lambda request, connection: None
-    for _ in range(UNANSWERED_MAX - 1):
-        with pytest.raises(BadReply):
-            await driver.poll(group)
-    with pytest.raises(LinkLost, match="silent for 5 requests"):
-        await driver.poll(group)
-
-
-async def test_a_unit_that_is_dead_does_not_lose_the_link_of_its_neighbours(peer, driver_of):
+async def test_a_unit_that_is_dead_costs_its_neighbours_nothing(peer, driver_of):
     alive, dead = instrument("alive", 1), instrument("dead", 2)
     driver = await driver_of(alive, dead)
     peer.script = lambda r, c: serve(r, c) if r.unit == 1 else None
-    for _ in range(UNANSWERED_MAX + 1):
+    for _ in range(3):
         impatient(driver)
         with pytest.raises(BadReply) as caught:
             await driver.poll(dead.groups[0])
@@ -274,17 +267,14 @@ async def test_nobody_listens(peer):
     await peer.start()
 
 
-@pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 300])
-async def test_a_host_that_is_none(host):
-    driver = DRIVER.open(DRIVER.link_settings(host=host), [instrument()], SystemClock())
+async def test_a_host_name_that_cannot_be_one():
+    driver = DRIVER.open(DRIVER.link_settings(host="a" * 300), [instrument()], SystemClock())
     with pytest.raises(LinkLost):
         await driver.connect()
 
 
 async def test_a_connection_that_is_not_accepted_in_time(peer):
     # A listener whose queue is full lets further connections wait.
-    import socket
-
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -315,8 +305,6 @@ async def test_nothing_is_touched_before_connect(peer):
 
 
 async def test_requests_leave_at_once(peer, one):
-    import socket
-
     driver, _ = one
     connection = driver._wire.transport.get_extra_info("socket")
     assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

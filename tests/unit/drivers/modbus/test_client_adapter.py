@@ -7,12 +7,13 @@ with the new ``pymodbus/transport/transport.py``, adapt the one to the other.
 import asyncio
 import inspect
 import logging
+from unittest.mock import Mock
 
 import pytest
 from pymodbus.logging import Log
 from pymodbus.transport import CommParams, CommType, ModbusProtocol
 
-import drivers.modbus.client  # noqa: F401  (silences pymodbus)
+from drivers.modbus.client import TcpWire
 
 
 class Transport(asyncio.Transport):
@@ -21,13 +22,20 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written: list[bytes] = []
-        self.closed = False
+        self.closed = self.aborted = False
+        self.socket = Mock()
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
     def close(self) -> None:
         self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def get_extra_info(self, name, default=None):
+        return self.socket if name == "socket" else default
 
 
 class Probe(ModbusProtocol):
@@ -126,6 +134,14 @@ async def test_our_own_close_is_not_told(probe):
     assert transport.closed
     assert probe.events == ["connected"]
     assert not probe.is_active()
+
+
+async def test_a_link_that_is_given_up_does_not_wait_for_what_was_written():
+    wire, transport = TcpWire("127.0.0.1", 1, 10**9), Transport()
+    wire.connection_made(transport)
+    wire.close()
+    assert transport.aborted
+    assert not wire.is_active()
 
 
 def test_pymodbus_logs_nothing(caplog):

@@ -196,6 +196,11 @@ def test_a_layout_that_cannot_be(keys, place, words):
     assert words in found["modbus", *place]
 
 
+def test_holes_may_overlap():
+    holes = [{"address": 50, "count": 5}, {"address": 52, "count": 9}]
+    assert ModbusProfile.model_validate(profile("modbus", holes=holes))
+
+
 def test_a_reference_names_its_table_alone():
     data = profile("modbus", address_base="4xxxx", atomic=[], holes=[])
     data["groups"]["air"]["tags"] = {

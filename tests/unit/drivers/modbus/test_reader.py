@@ -283,6 +283,16 @@ async def test_a_device_gets_the_silence_that_it_needs():
     assert len(times) == 4
 
 
+async def test_a_thorough_read_tells_what_is_refused_however_much_it_is():
+    addresses = range(100)
+    device = Device(refuses=set(addresses) - {77})
+    once = reader(*addresses)
+    reading = await once.read_thoroughly(device)
+    assert reading.present == (77,)
+    device.refuses.add(77)
+    assert set((await once.read_thoroughly(device)).values) == {None}
+
+
 # ---- any device, any group
 
 

@@ -1,0 +1,268 @@
+"""The live stream: everything that is committed goes out once, in order, and not before.
+
+Method: journal, recorder and stream of an agent in this loop, on a real disk, with a real mosquitto
+between them and a consumer that was written from docs/mqtt.md alone.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeagent.journal import Journal
+from tests.brokers import Mosquitto
+from tests.consumers import Consumer, until
+from tests.unit.publish.site import Site
+
+BOTH_VERSIONS = pytest.mark.parametrize("version", ["5", "3.1.1"])
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    with Mosquitto(tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+@BOTH_VERSIONS
+async def test_every_record_arrives_once_and_in_order(
+    tmp_path: Path, broker: Mosquitto, version: str
+) -> None:
+    site = Site(tmp_path, broker, version=version)
+    async with Consumer(broker.port, site.name, version=version) as central, site:
+        await site.enrol()
+        for _ in range(20):
+            site.put(7)
+            site.put_event()
+            await site.flush()
+        site.put(500)
+        await until("all data", lambda: central.upto(site.epoch, "data") == 640)
+        await until("all events", lambda: central.upto(site.epoch, "event") == 20)
+        for lane in ("data", "event"):
+            assert central.bodies(site.epoch, lane) == await site.bodies(lane)
+            sent = [seq for batch in central.sent_to(lane) for seq in batch.seqs]
+            assert sent == list(range(1, site.highest(lane) + 1)), "once, and in order"
+        types = {m.content_type for m in central.on("data")}
+        assert types == {"application/x-ndjson" if version == "5" else None}
+        status = site.stream.status
+        assert (status.state, status.cause, status.connects) == ("up", None, 1)
+        assert status.records == 660
+
+
+async def test_a_header_says_where_a_batch_belongs(tmp_path: Path, broker: Mosquitto) -> None:
+    site = Site(tmp_path, broker)
+    async with Consumer(broker.port, site.name) as central, site:
+        await site.enrol()
+        await site.record(1)
+        site.put(3)
+        await until("both batches", lambda: central.upto(site.epoch, "data") == 4)
+        first, second = central.sent_to("data")
+        assert first.header == {
+            "v": 1,
+            "site": site.name,
+            "epoch": site.epoch,
+            "lane": "data",
+            "first": 1,
+            "count": 1,
+            "prev": first.header["prev"],
+            "chain": second.header["prev"],
+        }
+        assert (second.first, second.header["count"]) == (2, 3)
+
+
+async def test_nothing_is_published_before_it_is_on_disk(
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: append has returned before anything of it is published, whatever is sent meanwhile.
+
+    Method: append returns late; the stream reads a backlog from the disk at the same time, where
+    it could see the rows of a commit that has not returned yet.
+    """
+    returned = 0
+    published: list[tuple[int, int]] = []
+    append = Journal.append
+
+    async def slow_append(self: Journal, *args: Any, **more: Any) -> Any:
+        nonlocal returned
+        committed = await append(self, *args, **more)
+        await asyncio.sleep(0.02)
+        returned = max([returned, *(part.last for part in committed if part.lane == "data")])
+        return committed
+
+    monkeypatch.setattr(Journal, "append", slow_append)
+    site = Site(tmp_path, broker)
+    await site.open()
+    await site.enrol()
+    site.put(2000)
+    await site.flush()
+    sent = site.delivery.desk.sent
+
+    def note(batch: Any) -> None:
+        if batch.lane == "data":
+            published.append((batch.last, returned))
+        sent(batch)
+
+    monkeypatch.setattr(site.delivery.desk, "sent", note)
+    site.delivery.tails["data"]._commits.clear()  # as after a restart: read from the disk
+    async with Consumer(broker.port, site.name) as central:
+        site.connect()
+        try:
+            for _ in range(30):
+                site.put(100)
+                await site.flush()
+                site.delivery.tails["data"]._commits.clear()
+            await until("everything", lambda: central.upto(site.epoch, "data") == 5000)
+            early = [(last, durable) for last, durable in published if last > durable]
+            assert not early, f"published before append returned: {early}"
+            assert len(site.journal.epochs) == 1, "a receipt came before append returned"
+        finally:
+            await site.stop()
+
+
+async def test_an_event_does_not_wait_behind_a_data_backlog(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    """Goal: an alarm arrives while megabytes of data still wait to be sent."""
+    site = Site(tmp_path, broker, window_messages=2, batch_bytes=4096)
+    await site.open()
+    await site.enrol()
+    for _ in range(20):
+        site.put(200, 1000)
+        await site.flush()
+    async with Consumer(broker.port, site.name) as central:
+        site.connect()
+        try:
+            await until("the backlog drains", lambda: central.upto(site.epoch, "data") > 20)
+            site.put_event("alarm")
+            await site.flush()
+            await until("the event", lambda: central.upto(site.epoch, "event") == 1)
+            assert central.upto(site.epoch, "data") < 3000, "the backlog was too small to tell"
+            await until("the backlog", lambda: central.upto(site.epoch, "data") == 4000)
+        finally:
+            await site.stop()
+
+
+async def test_batches_keep_within_their_size(tmp_path: Path, broker: Mosquitto) -> None:
+    """Goal: no message is much larger than batch_bytes, from memory or from disk, unless a single
+    record is. Brokers refuse what is too large for them, and would refuse it for ever.
+    """
+    site = Site(tmp_path, broker, batch_bytes=2048)
+    await site.open()
+    await site.enrol()
+    site.put(300, 100)
+    await site.flush()
+    async with Consumer(broker.port, site.name) as central:
+        site.connect()
+        try:
+            await until("the backlog", lambda: central.upto(site.epoch, "data") == 300)
+            site.put(300, 100)
+            site.put(1, 10_000)
+            site.put(300, 100)
+            await until("the large commit", lambda: central.upto(site.epoch, "data") == 901)
+            await site.record(5, 100)
+            await until("small commits", lambda: central.upto(site.epoch, "data") == 906)
+        finally:
+            await site.stop()
+        sizes = {batch.seqs: batch.size for batch in central.sent_to("data")}
+        (oversized,) = [seqs for seqs, size in sizes.items() if size > 4096]
+        assert oversized == range(601, 602), "the large record travels alone"
+        bodies = {
+            seqs: sum(map(len, batch.bodies.values()))
+            for seqs, batch in ((b.seqs, b) for b in central.sent_to("data"))
+        }
+        assert all(size <= 2048 for seqs, size in bodies.items() if seqs != oversized)
+
+
+async def test_what_a_late_joiner_needs_is_retained(tmp_path: Path, broker: Mosquitto) -> None:
+    """Goal: who comes late can read frames: schemas, contexts and the head are retained."""
+    async with Site(tmp_path, broker) as site:
+        site.recorder.set_context({"boot_id": "b", "batches": {}})
+        number = site.recorder.schema_number({"instrument": "i", "group": "g", "tags": []})
+        await site.flush()
+        site.recorder.set_context({"boot_id": "b", "batches": {"u": "lot 7"}})
+        await site.flush()
+        await until("a head with all of it", lambda: site.stream.status.records == 5)
+
+        async def late() -> Consumer:
+            async with Consumer(broker.port, site.name, "late") as joiner:
+                await until("the head", lambda: joiner.on("head"))
+                return joiner
+
+        async with asyncio.timeout(10):
+            while len((joiner := await late()).messages) < 4:
+                pass
+        retained = {m.topic: m for m in joiner.messages if m.retain}
+        schema = retained[f"schema/{site.epoch}/{number}"]
+        assert schema.content_type == "application/json"
+        assert schema.json == {
+            "v": 1,
+            "site": site.name,
+            "epoch": site.epoch,
+            "lane": "data",
+            "number": number,
+            "content": {"instrument": "i", "group": "g", "tags": []},
+        }
+        for lane in ("data", "event"):
+            context = retained[f"context/{lane}"].json
+            assert (context["lane"], context["number"]) == (lane, 2)
+            assert context["content"]["batches"] == {"u": "lot 7"}
+        in_lane = [json.loads(body) for body in await site.bodies("data")]
+        assert in_lane[1][5] == schema.json["content"], "the object of the record, as it is"
+
+
+async def test_the_head_tells_the_truth(tmp_path: Path, broker: Mosquitto) -> None:
+    """Goal: at connect and every head_every the head says where each lane stands."""
+    site = Site(tmp_path, broker)
+    async with Consumer(broker.port, site.name) as central, site:
+        await site.enrol()
+        site.recorder.set_context({"configuration": "c0ffee"})
+        await until("the first head", lambda: central.on("head"))
+        began = asyncio.get_running_loop().time()
+        await site.record(9)
+        site.put_event()
+        await until("all", lambda: central.upto(site.epoch, "data") == 10)
+        heads = len(central.on("head"))
+        await until("three more", lambda: len(central.on("head")) >= heads + 3)
+        took = asyncio.get_running_loop().time() - began
+        assert 0.5 < took < 3, "every 300 ms"
+        head = central.on("head")[-1].json
+        assert head["site"] == site.name
+        assert head["epoch"] == site.epoch
+        assert abs(head["at"] - site.clock.utc_ns()) < 10e9
+        assert head["configuration"] == "c0ffee"
+        assert head["suppressed_alarms"] == []
+        assert head["earlier"] == []
+        for lane, highest in (("data", 10), ("event", 2)):
+            chain = central.held[site.epoch, lane].chain.hex()
+            assert head["lanes"][lane] == {"lowest": 1, "highest": highest, "chain": chain}
+
+
+async def test_a_site_without_consumers_loses_nothing_at_a_reconnect(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    """Goal: a watcher that is not enrolled sees one chain without holes, also across a restart
+    of the broker; and what was there before nobody was enrolled is not sent at all.
+    """
+    with Mosquitto(tmp_path) as own:
+        site = Site(tmp_path, own)
+        await site.open()
+        await site.record(50)
+        async with Consumer(own.port, site.name, "watcher") as watcher:
+            watcher.receipts = watcher.answers_heads = False
+            site.connect()
+            try:
+                await until("up", lambda: site.stream.status.state == "up")
+                await until("a head", lambda: watcher.on("head"))
+                await site.record(20)
+                await until("the first", lambda: len(watcher.sent_to("data")) >= 20)
+                own.kill()
+                await until("down", lambda: site.stream.status.state == "down")
+                await site.record(20)
+                own.start()
+                await until("all", lambda: len(watcher.sent_to("data")) >= 40, 20)
+            finally:
+                await site.stop()
+            sent = {seq for batch in watcher.sent_to("data") for seq in batch.seqs}
+            assert sent == set(range(51, 91))
