@@ -13,12 +13,14 @@ The only file that touches pymodbus. What it uses of pymodbus 3.16 is its transp
 
 ``tests/unit/drivers/modbus/test_client_adapter.py`` fails when one of these changes.
 
-The layers above, transaction manager and response classes, are not used, for they cost more than
-the rest of the way of a reply together and forgive too much: they accept transaction id 0, the
-wrong function and half the registers, drop the connection on an unknown function, wait for ever on
-a foreign protocol id, and leave the request pending when the connection closes. Serial transports
-are the same subclassing with ``CommType.SERIAL`` and pymodbus's RTU and ASCII framers; only what
-concerns the MBAP header is TCP's own.
+The layers above, transaction manager and response classes, are not used. They forgive too much:
+transaction id 0, the wrong function, half the registers. They end the connection over an unknown
+function, wait out the timeout on a foreign protocol id, and leave the request pending when the
+connection closes. And they cost: of the CPU time of a request for 100 registers 31 of 45 us, with a
+response class of one's own 10 of 23 us (Python 3.11, 20 connections).
+
+Serial transports are the same subclassing with ``CommType.SERIAL`` and pymodbus's RTU and ASCII
+framers; only what concerns the MBAP header is TCP's own.
 
 Framing: MODBUS Messaging on TCP/IP Implementation Guide V1.0b, section 3.1.3.
 """

@@ -109,7 +109,7 @@ class Reader:
             boot_ns = self._clock.boot_ns()
             replies.append(reply)
         if not replies:
-            raise BadReply("refused", f"unit {self._unit.number} refuses every address of this")
+            raise BadReply("refused", f"unit {self._unit.number} refuses all that is asked")
         raw = replies[0] if len(replies) == 1 else b"".join(replies)
         return Reading(current.decode(raw), utc_ns, boot_ns, raw, current.present, current.status)
 

@@ -104,7 +104,8 @@ def parse_document(file: str, raw: bytes) -> Document:
 def _lines(node: Any, path: Path_) -> Iterator[tuple[Path_, int]]:
     if isinstance(node, CommentedMap):
         for key, value in node.items():
-            yield (*path, str(key)), node.lc.key(key)[0] + 1
+            if key in node.lc.data:  # a key that '<<' brought in has its line where it is written
+                yield (*path, str(key)), node.lc.key(key)[0] + 1
             yield from _lines(value, (*path, str(key)))
     elif isinstance(node, CommentedSeq):
         for index, value in enumerate(node):

@@ -117,7 +117,7 @@ class HamiltonArcPh(ModbusDevice):
             (1024, 8, _text("2010-04-28")),
             (1032, 8, _text(settings.software_version)),
             (1280, 8, _text(settings.part_number)),
-            (1288, 8, _text(settings.serial_number)),
+            (1312, 8, _text(settings.serial_number)),
             (2048, 2, _word(_AVAILABLE_CHANNELS)),
             (2080, 8, _text("pH")),
             (2088, 2, _word(UNIT_PH | UNIT_MILLIVOLT)),

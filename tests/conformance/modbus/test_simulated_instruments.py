@@ -60,8 +60,7 @@ async def test_every_instrument_is_who_its_profile_says_and_reads_plausibly(devi
         assert [identity.instrument for identity in identities] == [i.name for i in on_link]
         for identity, instrument in zip(identities, on_link, strict=True):
             assert identity.mismatches == ()
-            unknown = set(instrument.profile.identity) - {name for name, _ in identity.facts}
-            assert unknown <= {"serial_number"}, instrument.name
+            assert set(instrument.profile.identity) == {name for name, _ in identity.facts}
             for group in instrument.groups:
                 check(await driver.poll(group), instrument.profile.profile)
             seen.add(instrument.profile.profile)

@@ -81,7 +81,7 @@ def test_texts_and_masks_of_the_manual():
     device = sensor()
     assert text(device, 1032) == "EPHUM011"
     assert text(device, 1280) == "242111/01"
-    assert text(device, 1288) == "1042317"
+    assert text(device, 1312) == "1042317"
     assert text(device, 2080) == "pH"
     assert text(device, 2464) == "R glass"
     assert text(device, 1968, 4) == "pH"
