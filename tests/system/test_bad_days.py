@@ -1,6 +1,6 @@
 """Bad days, with real processes: rolled-back journal, full disk, second agent, broker that refuses.
 
-Each keeps the promise (checked against the slave's ledger) and says what is wrong in one clear line.
+Each keeps the promise (checked against the slave's ledger) and says what is wrong in one line.
 """
 
 import json
@@ -68,16 +68,16 @@ def receiver_events(chain: Chain) -> set[str]:
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     """Goal: the journal's disk is full for a while.
 
-    Method: the agent runs with its state on a small tmpfs, in a mount namespace of its own, beside a
-    file that fills it. When the file goes the journal resumes; every reply is held or in a gap.
+    Method: the agent runs with its state on a small tmpfs, in a mount namespace of its own, beside
+    a file that fills it. When the file goes the journal resumes; all replies are held or in a gap.
     """
     chain = Chain(tmp_path, devices=DEVICES, period="50 ms")
     chain.state_dir.mkdir()
     filler = "dd if=/dev/zero of=$0/filler bs=64k status=none; "
     mount = "mount -t tmpfs -o size=6m tmpfs $0 && "
-    agent = f'exec "{sys.executable}" -m edgeagent run --config "{chain.config}"'
-    enrol = f'"{sys.executable}" -m edgeagent consumer enrol central --reason t --config "{chain.config}" && '
-    script = f"{mount}{enrol}({filler} true); {agent}"
+    python = f'"{sys.executable}" -m edgeagent'
+    enrol = f'{python} consumer enrol central --reason t --config "{chain.config}" && '
+    script = f'{mount}{enrol}({filler} true); exec {python} run --config "{chain.config}"'
     unshare = ["unshare", "--mount", "--map-root-user", "sh", "-c", script, str(chain.state_dir)]
     chain.agent.command = unshare
     with chain:

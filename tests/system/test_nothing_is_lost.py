@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.chain import Chain, Gap, by_device, check_against_ledger, wait_until
+from tests.system.chain import Chain, Gap, Held, by_device, check_against_ledger, wait_until
+from tests.system.ledger import Answer
 
 PERIOD_S = 0.05
 ANSWER_S = 0.05
@@ -54,9 +55,25 @@ def run_with_kills(chain: Chain, kills: int, values: int, seed: int) -> None:
         answers = chain.slave.answers()
         held = by_device(chain.bodies())
     assert check_against_ledger(held, answers) >= values * 0.9
+    check_that_the_check_can_fail(held, answers)
     for name, device in held.items():
         for gap in device.gaps:
             assert explained(gap, outages), f"{name}: {gap} with kills at {outages}, seed {seed}"
+
+
+def check_that_the_check_can_fail(held: dict[str, Held], answers: list[Answer]) -> None:
+    """A checker that never failed is no evidence: lose, alter, swap, and hide a gap."""
+    device = held["device-0"]
+    middle = len(device.frames) // 2
+    lost = Held(device.frames[:middle] + device.frames[middle + 1 :], device.gaps)
+    altered_frame = [*device.frames[middle]]
+    altered_frame[11] = [*altered_frame[11][:-1], 4711.0]
+    altered = Held([*device.frames[:middle], altered_frame], device.gaps)
+    swapped = Held(device.frames[:middle][::-1], device.gaps)
+    hidden = Held(device.frames, [])
+    for broken in (lost, altered, swapped, hidden):
+        with pytest.raises(AssertionError):
+            check_against_ledger({**held, "device-0": broken}, answers)
 
 
 def explained(gap: Gap, outages: list[tuple[int, int]]) -> bool:
