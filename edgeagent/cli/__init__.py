@@ -37,7 +37,7 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="edgeagent")
 def main() -> None:
-    r"""Instruments of a cell-therapy centre to central systems, without losing a value.
+    """Instruments of a cell-therapy centre to central systems, without losing a value.
 
     \b
     edgeagent demo                                   see it work, without hardware

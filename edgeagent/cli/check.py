@@ -19,7 +19,7 @@ from edgeagent.model.errors import ConfigurationError, Fault
 @json_option
 @click.pass_context
 def check(ctx: click.Context, config: Path, profile: Path | None, as_json: bool) -> None:
-    r"""Check the site file and every profile that it uses; report all faults at once.
+    """Check the site file and every profile that it uses; report all faults at once.
 
     \b
     edgeagent check --config site.yaml

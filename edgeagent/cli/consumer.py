@@ -15,7 +15,7 @@ from edgeagent.configure import SitePlan, load_plan
 
 @click.group()
 def consumer() -> None:
-    r"""Enrol, suspend, resume, retire and list consumers.
+    """Enrol, suspend, resume, retire and list consumers.
 
     The journal forgets nothing that an enrolled consumer has not receipted. A suspended consumer
     is not waited for and not served; a retired one has no claim any more.

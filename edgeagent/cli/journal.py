@@ -20,7 +20,7 @@ READ_BYTES = 1 << 20
 
 @click.group()
 def journal() -> None:
-    r"""Look into the journal; works while the agent runs and when it is stopped.
+    """Look into the journal; works while the agent runs and when it is stopped.
 
     \b
     edgeagent journal verify --config site.yaml

@@ -1,6 +1,7 @@
 """``edgeagent receive``: the reference receiver."""
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -49,7 +50,7 @@ _file = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--key", type=_file, help="Key of the own certificate.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a second.")
 def receive(as_json: bool, database: str, **options: Any) -> None:
-    r"""Receive from agents, keep everything in a database, and send receipts.
+    """Receive from agents, keep everything in a database, and send receipts.
 
     \b
     edgeagent receive --broker mqtts://broker.example --site berlin-1
@@ -135,6 +136,7 @@ async def _receive(
     own = f"-{socket.gethostname()}-{uuid.uuid4().hex[:8]}" if settings.shared else ""
     client_id = f"{settings.consumer}-receiver{own}"
     receiver = Receiver(settings, store, client_id, SystemClock(), Random())  # noqa: S311 - jitter
+    gc.freeze()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

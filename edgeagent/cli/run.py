@@ -14,7 +14,7 @@ from edgeagent.cli.options import config_option
 @click.option("--debug", is_flag=True, help="Log more.")
 @ends_well
 def run(config: Path, debug: bool) -> None:
-    r"""Run the agent of one site until it is told to stop (SIGTERM).
+    """Run the agent of one site until it is told to stop (SIGTERM).
 
     \b
     edgeagent run --config /etc/edgeagent/site.yaml

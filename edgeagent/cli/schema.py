@@ -38,7 +38,7 @@ def profile_schema(driver: str) -> dict[str, Any]:
 @click.argument("what", type=click.Choice(["site", "profile"]))
 @click.option("--driver", default="modbus", show_default=True, help="Whose profiles.")
 def schema(what: str, driver: str) -> None:
-    r"""Print the JSON Schema of a site file or of a profile, for editors.
+    """Print the JSON Schema of a site file or of a profile, for editors.
 
     \b
     edgeagent schema profile --driver modbus > profile.schema.json

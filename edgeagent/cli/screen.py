@@ -47,7 +47,7 @@ def values_table(groups: list[dict[str, Any]], *, brief: bool = False) -> Table:
             style = "" if value["quality"] == "good" else "yellow"
             shown = Text(value["quality"], style=style)
             unit = "" if value["unit"] == "1" else value["unit"]
-            table.add_row(f"  {value['tag']}", number(value["value"]), unit, shown)
+            table.add_row(f"  {value['tag']}", number(value["value"]), Text(unit), shown)
     return table
 
 

@@ -24,7 +24,7 @@ def moment(utc_ns: int) -> str:
 @json_option
 @ends_well
 def status(config: Path, as_json: bool) -> None:
-    r"""Show links, values, journal, delivery and gaps of the running agent.
+    """Show links, values, journal, delivery and gaps of the running agent.
 
     \b
     edgeagent status --config /etc/edgeagent/site.yaml
@@ -46,7 +46,7 @@ def status(config: Path, as_json: bool) -> None:
 @click.option("--once", is_flag=True, help="Show the values once and end.")
 @ends_well
 def watch(config: Path, as_json: bool, once: bool) -> None:
-    r"""Show the values as they come.
+    """Show the values as they come.
 
     \b
     edgeagent watch --config /etc/edgeagent/site.yaml

@@ -44,7 +44,7 @@ def demo(
     embedded: bool,
     keep: Path | None,
 ) -> None:
-    r"""Show instruments, agent, journal, broker and receiver at work, all simulated but the chain.
+    """Show instruments, agent, journal, broker and receiver at work, all simulated but the chain.
 
     \b
     edgeagent demo
