@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("explore", settings.get_profile("steady"), derandomize=False,
-    max_examples=5000)
+settings.register_profile(
+    "explore", settings.get_profile("steady"), derandomize=False, max_examples=5000
+)
 settings.load_profile("steady")
 
 

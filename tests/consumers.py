@@ -258,7 +258,7 @@ class Consumer:
         retain: bool = False,
         response_topic: str | None = None,
         correlation: bytes | None = None,
-    ) -> None:
+    ) -> paho.MQTTMessageInfo:
         """Publish below ``{root}/{site}/``, whatever it may be."""
         properties = None
         if response_topic is not None or correlation is not None:
@@ -268,7 +268,7 @@ class Consumer:
             if correlation is not None:
                 properties.CorrelationData = correlation
         text = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        self._client.publish(f"{self._base}/{topic}", text, 1, retain, properties)
+        return self._client.publish(f"{self._base}/{topic}", text, 1, retain, properties)
 
     def receipt(self, epoch: str, lane: str, **changes: Any) -> dict[str, Any]:
         """Return the receipt that is due, with changes."""

@@ -272,7 +272,7 @@ class _File(apsw.VFSFile):
             super().xWrite(taken, offset)
             self._disk.log.append(Write(self._file, offset, taken))
         if len(taken) < len(data):
-            raise apsw.exception_for(apsw.SQLITE_FULL)
+            raise apsw.FullError("database or disk is full")
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802
         super().xTruncate(newsize)

@@ -234,11 +234,13 @@ class Continuity:
         """
         present = set(range(line.count) if frame.present is None else frame.present)
         failed = _failed(frame)
-        ended = [gap for gap in line.gaps.values() if not present.isdisjoint(gap.tags)]
         due = line.due()
-        if skipped and not present.isdisjoint(due):
-            ended.append(self._new("overrun", line.last, f"{skipped} ticks", due))
-        records = []
+        records: list[Record] = []
+        if skipped:
+            records = self._miss(line, context, at, "overrun", f"{skipped} ticks", due)
+        if not present.isdisjoint(due):  # it ends at once: the record of its end says everything
+            records = []
+        ended = [gap for gap in line.gaps.values() if not present.isdisjoint(gap.tags)]
         for gap in ended:
             line.gaps.pop(gap.number, None)
             back = [index for index in gap.tags if index in present]

@@ -3,7 +3,6 @@
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from random import Random
 
 import structlog
@@ -62,8 +61,17 @@ async def keep_link(
             log.error("driver.defect", link=status.name, trace=traceback.format_exc())
             lost("internal_error", f"{type(error).__name__}: {error}")
         finally:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await driver.close()
+            await _close(driver, status.name)
         attempt = 1 if status.frames > frames else attempt + 1
         await asyncio.sleep(backoff_s(attempt, random.random()))
+
+
+async def _close(driver: PolledDriver | SubscribedDriver, link: str) -> None:
+    """Close, whatever the driver does: it must not keep its link from coming up again."""
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await driver.close()
+    except TimeoutError:
+        log.warning("driver.close_timeout", link=link)
+    except Exception:  # noqa: BLE001 - as above
+        log.error("driver.defect", link=link, trace=traceback.format_exc())

@@ -78,14 +78,18 @@ class PolledLink:
                 await self._poll_tick(ready)
 
     async def _poll_tick(self, ready: Sequence[GroupSchema]) -> None:
-        """Poll the groups that are due, one after the other."""
+        """Poll the groups that are due, one after the other; who is silent comes last."""
         loop = asyncio.get_running_loop()
         waiting = len(ready)
         for _ in ready:
             self._recorder.poll_started()
         try:
-            for group in ready:
-                await self._poll_group(group, loop.time())
+            for group in sorted(ready, key=self._silent_since):
+                if self._is_left_alone(group.instrument, loop.time()):
+                    cause = self.status.silent.get(group.instrument)
+                    self._acquisition.miss(group, "timeout", cause)
+                else:
+                    await self._poll_group(group)
                 self.status.skipped += self._due[group].advance(loop.time())
                 waiting -= 1
                 self._recorder.poll_ended()
@@ -93,10 +97,23 @@ class PolledLink:
             for _ in range(waiting):
                 self._recorder.poll_ended()
 
-    async def _poll_group(self, group: GroupSchema, now_s: float) -> None:
+    def _silent_since(self, group: GroupSchema) -> float:
         silence = self._silent.get(group.instrument)
-        if silence is not None and silence.until_s > now_s:
-            return
+        return -1.0 if silence is None else silence.until_s
+
+    def _is_left_alone(self, instrument: str, now_s: float) -> bool:
+        """Return whether an instrument backs off, or would now keep one that answers waiting."""
+        silence = self._silent.get(instrument)
+        if silence is None:
+            return False
+        return silence.until_s > now_s or any(
+            due.at_s <= now_s
+            for group, due in self._due.items()
+            if group.instrument not in self._silent
+        )
+
+    async def _poll_group(self, group: GroupSchema) -> None:
+        silence = self._silent.get(group.instrument)
         due = self._due[group]
         try:
             if silence is not None:

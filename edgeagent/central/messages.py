@@ -103,12 +103,12 @@ def sort_out(messages: Iterable[Message], topics: Topics) -> Sorted:
         try:
             if not is_identifier(site):
                 raise ValueError(f"the site in topic {message.topic!r} is no identifier")
-            if kind == "head":
-                _take_head(message.payload, site, done)
+            if kind in ("data", "event"):
+                _take_batch(message.payload, site, kind, done.work)
             elif kind == "reply":
                 _take_reply(message.payload, site, done.work)
-            elif kind:
-                _take_batch(message.payload, site, kind, done.work)
+            elif kind == "head" and message.payload:  # empty: the retained one was cleared
+                _take_head(message.payload, site, done)
         except (ValueError, msgspec.DecodeError) as error:
             rejected += 1
             name = "batch" if kind in ("data", "event") else kind or "message"

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    Column,
     Connection,
     Engine,
     Executable,
     Select,
+    Table,
     bindparam,
     create_engine,
     delete,
@@ -379,6 +381,11 @@ class _LaneLedger:
     def _execute(self, statement: Executable, **values: Any) -> Any:
         return self._connection.execute(statement, self._at | values)
 
+    def _add(self, table: Table, values: dict[str, Any], column: Column[Any]) -> Any:
+        """Add a row and return this column of it; ``None`` when a row with its key is there."""
+        statement = self._insert(table).values(values).on_conflict_do_nothing().returning(column)
+        return self._connection.execute(statement).scalar_one_or_none()
+
     # Before and after the intake
 
     def lock(self) -> None:
@@ -404,18 +411,11 @@ class _LaneLedger:
 
     def _create(self) -> None:
         site, epoch = self._key.site, self._key.epoch
-        new_epoch = self._connection.execute(
-            self._insert(schema.epoch)
-            .values(site=site, epoch=epoch, seen_utc_ns=self._utc_ns)
-            .on_conflict_do_nothing()
-        )
-        if new_epoch.rowcount == 1:
+        values = {"site": site, "epoch": epoch, "seen_utc_ns": self._utc_ns}
+        if self._add(schema.epoch, values, schema.epoch.c.epoch) is not None:
             self._note_epoch()
-        self._connection.execute(
-            self._insert(schema.lane)
-            .values(**self._id, active=0, waiting=0)
-            .on_conflict_do_nothing()
-        )
+        values = self._id | {"active": 0, "waiting": 0}
+        self._add(schema.lane, values, schema.lane.c.active)
 
     def _note_epoch(self) -> None:
         others = select(func.count()).where(schema.epoch.c.site == self._key.site)
@@ -490,11 +490,8 @@ class _LaneLedger:
 
     def state_unavailable(self, first: int, last: int) -> None:
         """Store the agent's word that a range is gone."""
-        self._connection.execute(
-            self._insert(schema.unavailable)
-            .values(**self._id, first_seq=first, last_seq=last, utc_ns=self._utc_ns)
-            .on_conflict_do_nothing()
-        )
+        values = self._id | {"first_seq": first, "last_seq": last, "utc_ns": self._utc_ns}
+        self._add(schema.unavailable, values, schema.unavailable.c.first_seq)
 
     # What the intake calls; see Ledger
 
@@ -523,31 +520,18 @@ class _LaneLedger:
         return [held.get(seq) for seq in range(first, last + 1)]
 
     def mark(self, branch: int, seq: int, chain: bytes) -> None:
-        self._connection.execute(
-            self._insert(schema.mark)
-            .values(**self._id, branch=branch, seq=seq, chain=chain)
-            .on_conflict_do_nothing()
-        )
+        values = self._id | {"branch": branch, "seq": seq, "chain": chain}
+        self._add(schema.mark, values, schema.mark.c.seq)
 
     def mark_before(self, branch: int, seq: int) -> tuple[int, bytes] | None:
         row = self._execute(_MARK_BEFORE, of=branch, until=seq).one_or_none()
         return None if row is None else (row.seq, row.chain)
 
     def keep(self, batch: Batch) -> bool:
-        kept = self._connection.execute(
-            self._insert(schema.waiting)
-            .values(
-                **self._id,
-                first_seq=batch.first,
-                last_seq=batch.last,
-                prev=batch.prev,
-                chain=batch.chain,
-                payload=self.payload,
-                utc_ns=self._utc_ns,
-            )
-            .on_conflict_do_nothing()
-        )
-        return bool(kept.rowcount)
+        values: dict[str, Any] = self._id | {"first_seq": batch.first, "last_seq": batch.last}
+        values |= {"prev": batch.prev, "chain": batch.chain}
+        values |= {"payload": self.payload, "utc_ns": self._utc_ns}
+        return self._add(schema.waiting, values, _WAITING.id) is not None
 
     def release(self, batch: Batch) -> None:
         self._execute(
@@ -579,12 +563,8 @@ class _LaneLedger:
         self._connection.execute(insert(schema.hole), values)
 
     def conflict(self, conflict: Conflict) -> None:
-        added = self._connection.execute(
-            self._insert(schema.conflict)
-            .values(**self._id, **conflict._asdict(), utc_ns=self._utc_ns)
-            .on_conflict_do_nothing()
-            .returning(schema.conflict.c.id)
-        ).scalar_one_or_none()
+        values = self._id | conflict._asdict() | {"utc_ns": self._utc_ns}
+        added = self._add(schema.conflict, values, schema.conflict.c.id)
         if added is None:
             return
         self.new_conflicts.append(added)

@@ -169,7 +169,7 @@ class Journal:
         A failed write or sync closes the file, opens it again, proves what is there and writes
         what is missing.
 
-        :raises JournalFull: the disk is full; nothing of these records was written
+        :raises JournalFull: the disk is full; the same records can be appended again
         :raises JournalFailed: it could not be mended
         """
         moved, self._moved = self._moved, {}
@@ -218,9 +218,9 @@ class Journal:
                 result = find(store)
                 if result is None:
                     result = work(store)
-            except apsw.FullError as error:
-                raise self._full(error) from error
             except (apsw.Error, OSError) as error:
+                if isinstance(error, apsw.FullError) and self._store is not None:
+                    raise self._full(error) from error
                 cause = error
                 continue
             self.mended += 1

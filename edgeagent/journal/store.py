@@ -203,7 +203,9 @@ class Reader:
         entries: list[Entry] = []
         size, seq = 0, after
         for key, crc, body in self._db.execute(
-            f"SELECT key, crc, body FROM {lane} WHERE key > ? AND key <= ? ORDER BY key",  # noqa: S608
+            # Text in place of bytes is damage, too: somebody used the sqlite3 shell.
+            f"SELECT key, crc, CAST(body AS BLOB) FROM {lane}"  # noqa: S608
+            " WHERE key > ? AND key <= ? ORDER BY key",
             (base | after, base | upto),
         ):
             size += len(body)
@@ -492,7 +494,8 @@ def _create_if_missing(path: Path, utc_ns: int, vfs: str | None) -> None:
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     db = apsw.Connection(str(path), flags=flags, vfs=vfs)
     try:
-        if db.pragma("user_version") or db.pragma("application_id"):
+        marks = db.pragma("user_version"), db.pragma("application_id")
+        if any(marks) or db.execute("SELECT 1 FROM sqlite_schema").fetchall():
             return
         db.pragma("journal_mode", "wal")
         db.execute("PRAGMA synchronous = FULL")

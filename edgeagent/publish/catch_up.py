@@ -1,18 +1,26 @@
 """Catch-ups: what one consumer missed, sent to it alone while the live stream goes on."""
 
 import asyncio
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from edgeagent.journal import Epoch
 from edgeagent.journal.store import Consumer, Cursor
-from edgeagent.model.record import Lane
+from edgeagent.model.record import Batch, Lane
 from edgeagent.publish.delivery import Delivery, Unreceipted
 from edgeagent.publish.live import UNRECEIPTED_BYTES_MAX, LiveLane
 from edgeagent.publish.outlet import Outlet
 from edgeagent.publish.stream import Stream
 
+REPLAYS_WAITING_MAX = 100
+
 
 class CatchUps:
-    """Starts a catch-up when a listening consumer stands behind what will not come again."""
+    """Starts a catch-up when a listening consumer stands behind what will not come again.
+
+    Replays are what a consumer asks for itself: sent as asked, one after the other.
+    """
 
     def __init__(
         self,
@@ -26,6 +34,7 @@ class CatchUps:
         self._live = live
         self._tasks = tasks
         self._running: dict[tuple[str, int, Lane], asyncio.Task[None]] = {}
+        self._replays: dict[str, deque[Stream]] = {}
         self._ends: dict[tuple[int, Lane], int] = {}
 
     async def serve(self, consumer: Consumer) -> None:
@@ -37,7 +46,7 @@ class CatchUps:
                 cursor = self._delivery.cursor(consumer.name, epoch, lane)
                 end = await self._end_of(epoch, lane)
                 if cursor.upto < end and self._is_owed(consumer.name, epoch, lane, cursor.upto):
-                    self.start(consumer.name, epoch, lane, cursor, end)
+                    self._start(consumer.name, epoch, lane, cursor, end)
 
     async def _end_of(self, epoch: Epoch, lane: Lane) -> int:
         """Return up to where the live stream will not come again on this connection."""
@@ -57,37 +66,94 @@ class CatchUps:
             since_s = max(since_s, self._live[lane].unreceipted.waiting_since_s(upto))
         return now - since_s >= patience_s
 
-    def start(self, consumer: str, epoch: Epoch, lane: Lane, after: Cursor, end: int) -> None:
-        """Send ``(after, end]`` to one consumer, unless something is being sent to it already."""
+    def _start(self, consumer: str, epoch: Epoch, lane: Lane, after: Cursor, end: int) -> None:
+        """Send ``(after, end]`` to one consumer, unless it is being served already."""
         key = (consumer, epoch.number, lane)
         running = self._running.get(key)
         if running is not None and not running.done():
             return
-        stream = Stream(self._delivery.journal, self._delivery.site, epoch, lane, *after, end=end)
-        name = f"publish:to:{consumer}:{lane}"
-        self._running[key] = self._tasks.create_task(self._send(consumer, stream), name=name)
+        sending = self._catch_up(consumer, self._stream(epoch, lane, after, end))
+        self._running[key] = self._tasks.create_task(sending, name=f"publish:to:{consumer}:{lane}")
 
-    async def _send(self, consumer: str, stream: Stream) -> None:
+    def replay(self, consumer: str, epoch: Epoch, lane: Lane, after: Cursor, end: int) -> bool:
+        """Send ``(after, end]`` when the replays asked for before are sent; false if too many."""
+        waiting = self._replays.setdefault(consumer, deque())
+        if len(waiting) >= REPLAYS_WAITING_MAX:
+            return False
+        waiting.append(self._stream(epoch, lane, after, end))
+        if len(waiting) == 1:
+            replaying = self._replay_all(consumer, waiting)
+            self._tasks.create_task(replaying, name=f"publish:replay:{consumer}")
+        return True
+
+    def _stream(self, epoch: Epoch, lane: Lane, after: Cursor, end: int) -> Stream:
         delivery = self._delivery
-        what = f"{consumer}/{stream.lane}"
-        delivery.status.catching_up.append(what)
-        try:
-            await self._send_all(consumer, stream)
-        finally:
-            delivery.status.catching_up.remove(what)
+        return Stream(delivery.journal, delivery.site, epoch, lane, *after, end=end)
 
-    async def _send_all(self, consumer: str, stream: Stream) -> None:
-        delivery, loop = self._delivery, asyncio.get_running_loop()
-        topic = delivery.topics.to(consumer, stream.lane)
-        heard = delivery.heard[consumer]
-        ahead = Unreceipted()
-        while batch := await stream.next_batch(delivery.settings.batch_bytes):
-            size = await self._outlet.send(topic, batch, self._outlet.aside)
-            ahead.sent(batch.first, batch.last, size, loop.time())
-            heard.moved_s[stream.epoch.number, stream.lane] = loop.time()
-            while ahead.bytes > UNRECEIPTED_BYTES_MAX:
-                ahead.receipted(delivery.cursor(consumer, stream.epoch, stream.lane).upto)
-                if ahead.bytes > UNRECEIPTED_BYTES_MAX:
-                    await delivery.wait_moved(delivery.settings.resend_after / 1e9)
-                    if not delivery.listens(consumer):
+    @contextmanager
+    def _shown(self, consumer: str, lane: Lane) -> Iterator[None]:
+        catching_up, what = self._delivery.status.catching_up, f"{consumer}/{lane}"
+        catching_up.append(what)
+        try:
+            yield
+        finally:
+            catching_up.remove(what)
+
+    async def _catch_up(self, consumer: str, stream: Stream) -> None:
+        """Send what is owed: first a batch, then twice as much each time that the cursor moves.
+
+        It ends when the cursor stands still, to begin again from there: a message may be lost.
+        So a consumer that does not commit is sent a batch from time to time, not its backlog.
+        """
+        ahead, ahead_max = Unreceipted(), self._delivery.settings.batch_bytes
+        with self._shown(consumer, stream.lane):
+            while batch := await self._next(stream):
+                await self._send(consumer, batch, stream, ahead)
+                while ahead.bytes >= ahead_max:
+                    cursor = await self._moved(consumer, stream)
+                    if cursor is None:
                         return
+                    ahead_max = min(2 * ahead_max, UNRECEIPTED_BYTES_MAX)
+                    ahead.receipted(cursor.upto)
+                    stream.go_on_behind(cursor)
+
+    async def _replay_all(self, consumer: str, waiting: deque[Stream]) -> None:
+        while waiting:
+            with self._shown(consumer, waiting[0].lane):
+                await self._replay(consumer, waiting[0])
+            waiting.popleft()
+
+    async def _replay(self, consumer: str, stream: Stream) -> None:
+        """Send all of a range; where no cursor tells how it is taken, not too fast."""
+        delivery, ahead = self._delivery, Unreceipted()
+        while batch := await self._next(stream):
+            await self._send(consumer, batch, stream, ahead)
+            ahead.receipted(delivery.cursor(consumer, stream.epoch, stream.lane).upto)
+            if ahead.bytes > UNRECEIPTED_BYTES_MAX:
+                await self._moved(consumer, stream)
+                ahead.clear()
+                if not delivery.listens(consumer):
+                    return
+
+    async def _next(self, stream: Stream) -> Batch | None:
+        return await stream.next_batch(self._delivery.settings.batch_bytes)
+
+    async def _send(self, consumer: str, batch: Batch, stream: Stream, ahead: Unreceipted) -> None:
+        delivery = self._delivery
+        topic = delivery.topics.to(consumer, stream.lane)
+        size = await self._outlet.send(topic, batch, self._outlet.aside)
+        now = asyncio.get_running_loop().time()
+        ahead.sent(batch.first, batch.last, size, now)
+        delivery.heard[consumer].moved_s[stream.epoch.number, stream.lane] = now
+
+    async def _moved(self, consumer: str, stream: Stream) -> Cursor | None:
+        """Wait until a cursor moves; ``None`` when it stands still for too long."""
+        delivery, loop = self._delivery, asyncio.get_running_loop()
+        before = delivery.cursor(consumer, stream.epoch, stream.lane)
+        give_up_s = loop.time() + delivery.settings.resend_after / 1e9
+        while (left_s := give_up_s - loop.time()) > 0:
+            await delivery.wait_moved(left_s)
+            cursor = delivery.cursor(consumer, stream.epoch, stream.lane)
+            if cursor.upto > before.upto:
+                return cursor
+        return None

@@ -1,6 +1,7 @@
 """What delivery knows beyond one connection: cursors, tails, who was heard, how it does."""
 
 import asyncio
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -32,17 +33,20 @@ class DeliveryStatus:
 class Heard:
     """What this process has heard of one consumer.
 
-    :ivar at_s: when its last good receipt or request came, on the loop's clock
-    :ivar moved_s: when its cursor last moved, by epoch number and lane
+    :ivar at_s: when its last receipt or request came, on the loop's clock
+    :ivar moved_s: when its cursor last moved, or something was sent to it alone, by epoch number
+        and lane
+    :ivar replaced_ns: when its database was last replaced, on the boot-time clock
     """
 
     at_s: float = float("-inf")
     moved_s: dict[tuple[int, Lane], float] = field(default_factory=dict)
+    replaced_ns: int | None = None
     quarantined: set[tuple[str, Lane, int]] = field(default_factory=set)
 
 
 class Unreceipted:
-    """What was sent and not yet receipted by the consumers that are listening."""
+    """What was sent and not yet receipted."""
 
     def __init__(self) -> None:
         self._sent: deque[tuple[int, int, int, float]] = deque()
@@ -53,10 +57,12 @@ class Unreceipted:
         self._sent.append((first, last, size, now_s))
         self.bytes += size
 
-    def receipted(self, upto: int) -> None:
-        """Let go what every listening consumer holds."""
+    def receipted(self, upto: int) -> bool:
+        """Let go what has been receipted; return whether that was anything."""
+        before = self.bytes
         while self._sent and self._sent[0][1] <= upto:
             self.bytes -= self._sent.popleft()[2]
+        return self.bytes < before
 
     def clear(self) -> None:
         """Wait for nobody."""
@@ -68,10 +74,10 @@ class Unreceipted:
 
         Minus infinity when what it lacks was not sent on this connection, or was let go.
         """
-        for first, last, _, sent_s in self._sent:
-            if last > upto:
-                return sent_s if first <= upto + 1 else float("-inf")
-        return float("-inf")
+        at = bisect_right(self._sent, upto, key=lambda sent: sent[1])
+        if at == len(self._sent) or self._sent[at][0] > upto + 1:
+            return float("-inf")
+        return self._sent[at][3]
 
 
 class Delivery:
@@ -91,7 +97,8 @@ class Delivery:
         self.tails = {lane: Tail() for lane in Lane}
         self.committed = {lane: asyncio.Event() for lane in Lane}
         self.moved = asyncio.Event()
-        self._resume: dict[Lane, tuple[str, Cursor]] = {}
+        self.damaged: set[tuple[str, Lane, int]] = set()
+        self._stood: dict[tuple[str, Lane], Cursor] = {}
         recorder.listeners.append(self._on_commit)
 
     def _on_commit(self, committed: Committed) -> None:
@@ -104,22 +111,22 @@ class Delivery:
         return found or Cursor(0, genesis(epoch.uuid, lane))
 
     def live_stream(self, lane: Lane) -> Stream:
-        """Return the live stream of a new connection: it goes on behind the best cursor."""
+        """Return the live stream of a new connection: it goes on behind the best cursor.
+
+        While nobody listens it goes on where it stood: nothing is repeated to nobody.
+        """
         epoch = self.journal.epoch
         active = self.journal.active_consumers()
-        cursors = [self.cursor(consumer.name, epoch, lane) for consumer in active]
-        resumed = self._resume.get(lane)
-        if cursors:
-            start = max(cursors)
-        elif resumed is not None and resumed[0] == epoch.uuid:
-            start = resumed[1]
-        else:
-            start = Cursor(*self.journal.heads[lane])
+        starts = [self.cursor(consumer.name, epoch, lane) for consumer in active]
+        stood = self._stood.get((epoch.uuid, lane))
+        if stood is not None and not self.listeners(lane):
+            starts.append(stood)
+        start = max(starts, default=Cursor(*self.journal.heads[lane]))
         return Stream(self.journal, self.site, epoch, lane, *start, tail=self.tails[lane])
 
     def leave(self, stream: Stream) -> None:
-        """Remember where a live stream stood, for a site without consumers."""
-        self._resume[stream.lane] = (stream.epoch.uuid, Cursor(stream.after, stream.chain))
+        """Remember where a live stream stood."""
+        self._stood[stream.epoch.uuid, stream.lane] = Cursor(stream.after, stream.chain)
 
     def hear(self, consumer: str) -> Heard:
         """Take note that a consumer speaks."""
@@ -133,23 +140,19 @@ class Delivery:
         patience_s = 3 * self.settings.head_every / 1e9
         return heard is not None and asyncio.get_running_loop().time() - heard.at_s < patience_s
 
-    def slowest_listener(self, lane: Lane) -> int | None:
-        """Return the lowest cursor of the listening consumers in the current epoch."""
+    def listeners(self, lane: Lane) -> list[int]:
+        """Return where the listening consumers stand in the current epoch."""
         epoch = self.journal.epoch
-        listening = [
+        return [
             self.cursor(consumer.name, epoch, lane).upto
             for consumer in self.journal.active_consumers()
             if self.listens(consumer.name)
         ]
-        return min(listening, default=None)
 
     def all_receipted(self) -> bool:
         """Return whether every listening consumer holds everything of the current epoch."""
-        for lane in Lane:
-            slowest = self.slowest_listener(lane)
-            if slowest is not None and slowest < self.journal.heads[lane][0]:
-                return False
-        return True
+        heads = self.journal.heads
+        return all(upto >= heads[lane][0] for lane in Lane for upto in self.listeners(lane))
 
     async def wait_moved(self, timeout_s: float) -> bool:
         """Wait until any cursor moves; return whether one did in time."""

@@ -6,22 +6,21 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-import msgspec
-import structlog
-
-from edgeagent.journal.store import CorruptRecord, Cursor
-from edgeagent.model.record import Lane, Receipt, decode_json, genesis
-from edgeagent.mqtt import Message
+from edgeagent.journal import Epoch
+from edgeagent.journal.store import SEQ_MASK, CorruptRecord, Cursor
+from edgeagent.model.errors import JournalFull
+from edgeagent.model.record import ENVELOPE_VERSION, Lane, Receipt, decode_json, genesis
+from edgeagent.mqtt import BrokerUnreachable, Message
 from edgeagent.publish.catch_up import CatchUps
 from edgeagent.publish.delivery import Delivery, Heard
 from edgeagent.publish.outlet import Outlet
 from edgeagent.publish.receipts import Accepted, Refusal
+from edgeagent.publish.stream import provable
 
 WAITING_MAX = 1000
 SAME_REFUSAL_EVERY_NS = 60 * 10**9
+ANOTHER_DATABASE_EVERY_NS = 60 * 10**9
 QUARANTINE_REMEMBERED_MAX = 10_000
-
-log = structlog.get_logger()
 
 
 class RequestRefused(ValueError):
@@ -29,19 +28,26 @@ class RequestRefused(ValueError):
 
 
 class RefusalLog:
-    """Raises an event for a refusal, but not for each repetition of it; outlives connections."""
+    """Raises an event for a refusal, but not for each repetition of it; outlives connections.
+
+    What others may choose freely, names and wordings, makes no difference here: it would let them
+    fill the journal.
+    """
 
     def __init__(self, delivery: Delivery) -> None:
         self._recorder = delivery.recorder
-        self._at_ns: dict[tuple[str, str], int] = {}
+        self._at_ns: dict[tuple[str | None, str], int] = {}
 
     def note(self, consumer: str, refusal: Refusal) -> None:
         """Take note of one refused receipt."""
         now = self._recorder.clock.boot_ns()
-        key = (consumer, refusal.reason)
-        if now - self._at_ns.get(key, -SAME_REFUSAL_EVERY_NS) < SAME_REFUSAL_EVERY_NS:
+        known = consumer in self._recorder.journal.consumers
+        key = (consumer if known else None, refusal.reason.partition(":")[0])
+        before = self._at_ns.get(key)
+        if before is not None and (refusal.settled or now - before < SAME_REFUSAL_EVERY_NS):
             return
         self._at_ns[key] = now
+        consumer = consumer[:64]
         self._recorder.event(
             "receipt.refused",
             "alarm",
@@ -79,7 +85,8 @@ class Incoming:
     async def run(self, catch_ups: CatchUps) -> None:
         """Handle messages for as long as the connection lasts."""
         self._catch_ups = catch_ups
-        while True:
+        epoch = self._delivery.journal.epoch
+        while self._delivery.journal.epoch == epoch:
             message = await self._waiting.get()
             parsed = self._delivery.topics.parse_incoming(message.topic)
             if parsed is None:
@@ -89,19 +96,25 @@ class Incoming:
                 await self._receipt(consumer, message)
             elif not message.retain:
                 await self._request(consumer, message)
+        raise BrokerUnreachable("a new epoch begins on a new connection")
 
     # -- receipts ------------------------------------------------------------------------------
 
     async def _receipt(self, consumer: str, message: Message) -> None:
         delivery = self._delivery
         verdict = await delivery.desk.check(consumer, message.payload, retained=message.retain)
+        if isinstance(verdict, Accepted) and self._is_second_database(verdict.receipt):
+            verdict = Refusal("another database: two use one consumer's name", verdict.receipt)
         if isinstance(verdict, Refusal):
             await self._refuse(consumer, verdict)
             return
         delivery.status.receipts += 1
         heard = delivery.hear(consumer)
-        await self._note_incarnation(consumer, verdict)
-        if verdict.moved:
+        try:
+            replaced = await self._note_incarnation(heard, verdict)
+        except JournalFull:  # a full disk is told elsewhere; the consumer repeats its receipts
+            return
+        if verdict.moved or replaced:
             receipt = verdict.receipt
             delivery.journal.set_cursor(consumer, verdict.epoch, receipt.lane, verdict.cursor)
             now = asyncio.get_running_loop().time()
@@ -110,27 +123,47 @@ class Incoming:
         self._note_quarantine(heard, verdict.receipt)
         await self._catch_ups.serve(delivery.journal.consumers[consumer])
 
-    async def _note_incarnation(self, consumer: str, verdict: Accepted) -> None:
+    def _is_second_database(self, receipt: Receipt) -> bool:
+        """Return whether the database is another one again, so soon that there must be two."""
+        known = self._delivery.journal.consumers[receipt.consumer].incarnation
+        if known is None or known == receipt.incarnation:
+            return False
+        heard = self._delivery.heard.get(receipt.consumer)
+        if heard is None or heard.replaced_ns is None:
+            return False
+        now = self._delivery.recorder.clock.boot_ns()
+        return now - heard.replaced_ns < ANOTHER_DATABASE_EVERY_NS
+
+    async def _note_incarnation(self, heard: Heard, verdict: Accepted) -> bool:
+        """Return whether the receipt comes from another database than the one before."""
         journal, receipt = self._delivery.journal, verdict.receipt
-        known = journal.consumers[consumer]
-        if known.incarnation == receipt.incarnation:
-            return
+        if journal.consumers[receipt.consumer].incarnation == receipt.incarnation:
+            return False
+        if any(name == receipt.consumer for name, _, _ in journal.cursors):
+            await self._begin_anew(heard, verdict)
+        known = journal.consumers[receipt.consumer]
         await journal.save_consumer(known._replace(incarnation=receipt.incarnation))
-        if known.incarnation is None:
-            return
-        self._delivery.recorder.event(
+        return True
+
+    async def _begin_anew(self, heard: Heard, verdict: Accepted) -> None:
+        """Take the cursors back, on disk before the new database is known: a kill repeats it."""
+        journal, recorder = self._delivery.journal, self._delivery.recorder
+        receipt, before = verdict.receipt, journal.consumers[verdict.receipt.consumer].incarnation
+        for epoch in journal.epochs:
+            for lane in Lane:
+                start = Cursor(0, genesis(epoch.uuid, lane))
+                journal.set_cursor(receipt.consumer, epoch, lane, start)
+        journal.set_cursor(receipt.consumer, verdict.epoch, receipt.lane, verdict.cursor)
+        heard.replaced_ns = recorder.clock.boot_ns()
+        recorder.event(
             "consumer.incarnation",
             "alarm",
-            f"{consumer} has another database than before; it is served from its new place",
-            consumer=consumer,
-            before=known.incarnation,
+            f"{receipt.consumer} has another database than before; it is served from its new place",
+            consumer=receipt.consumer,
+            before=before,
             now=receipt.incarnation,
         )
-        for name, number, lane in list(journal.cursors):
-            if name == consumer:
-                epoch = journal.epochs[number]
-                journal.set_cursor(name, epoch, lane, Cursor(0, genesis(epoch.uuid, lane)))
-        journal.set_cursor(consumer, verdict.epoch, receipt.lane, verdict.cursor)
+        await recorder.flush()
 
     def _note_quarantine(self, heard: Heard, receipt: Receipt) -> None:
         places = {(receipt.epoch, receipt.lane, seq) for seq in receipt.quarantined}
@@ -151,39 +184,44 @@ class Incoming:
         )
 
     async def _refuse(self, consumer: str, refusal: Refusal) -> None:
-        self._delivery.status.refused += 1
+        delivery = self._delivery
+        delivery.status.refused += 1
+        if refusal.receipt is not None and consumer in delivery.journal.consumers:
+            delivery.hear(consumer)  # it listens: what it lacks shows it where the records differ
         self._refusals.note(consumer, refusal)
         reply = {"v": 1, "reply": "receipt-refused", "reason": refusal.reason}
-        self._outlet.say(
-            self._delivery.topics.reply(consumer), {**reply, **_place(refusal.receipt)}
-        )
+        self._outlet.say(delivery.topics.reply(consumer), {**reply, **_place(refusal.receipt)})
         if refusal.rolled_back:
             await self._new_epoch(f"{consumer} holds more of the journal than this disk does")
 
     # -- requests ------------------------------------------------------------------------------
 
     async def _request(self, consumer: str, message: Message) -> None:
-        delivery = self._delivery
         request: Any = None
         try:
             request = decode_json(message.payload)
             reply = await self._answer(consumer, request)
         except KeyError as error:
             reply = {"reply": "error", "error": f"{error.args[0]} is missing"}
-        except (msgspec.DecodeError, TypeError, ValueError, CorruptRecord) as error:
-            reply = {"reply": "error", "error": str(error)}
+        except (TypeError, ValueError, RecursionError, CorruptRecord) as error:
+            reply = {"reply": "error", "error": f"{error!s:.200}"}
         request_id = request.get("id") if isinstance(request, dict) else None
-        topic = delivery.topics.reply(consumer)
-        asked = message.response_topic
-        if asked is not None and asked.startswith(f"{delivery.topics.base}/reply/"):
-            topic = asked
-        answer = {"v": 1, **reply, "id": request_id}
-        self._outlet.say(topic, answer, correlation=message.correlation)
+        reply["id"] = request_id if isinstance(request_id, str | int) else None
+        topic = self._reply_topic(consumer, message.response_topic)
+        self._outlet.say(topic, {"v": 1, **reply}, correlation=message.correlation)
 
-    async def _answer(self, consumer: str, request: dict[str, Any]) -> dict[str, Any]:
+    def _reply_topic(self, consumer: str, asked: str | None) -> str:
+        topics = self._delivery.topics
+        if asked is not None and topics.is_reply(asked):
+            return asked
+        return topics.reply(consumer)
+
+    async def _answer(self, consumer: str, request: Any) -> dict[str, Any]:
         known = self._delivery.journal.consumers.get(consumer)
         if known is None or known.state == "retired":
             raise RequestRefused("not enrolled: edgeagent consumer enrol")
+        if not isinstance(request, dict) or request.get("v") != ENVELOPE_VERSION:
+            raise RequestRefused(f"a request is a JSON object with v {ENVELOPE_VERSION}")
         kind = request["request"]
         if kind not in ("replay", "conflict"):
             raise RequestRefused(f"unknown request {kind!r}")
@@ -194,44 +232,59 @@ class Incoming:
         return await answer(consumer, epoch, Lane(request["lane"]), request)
 
     async def _replay(
-        self, consumer: str, epoch: Any, lane: Lane, request: dict[str, Any]
+        self, consumer: str, epoch: Epoch, lane: Lane, request: dict[str, Any]
     ) -> dict[str, Any]:
-        journal = self._delivery.journal
-        held = await journal.lane_range(epoch, lane)
-        first = max(1, int(request["from"]))
-        last = held.highest if request.get("to") is None else int(request["to"])
-        low, high = max(first, held.lowest), min(last, held.highest)
-        unavailable = []
-        if first < min(low, last + 1):
-            unavailable.append([first, min(low - 1, last)])
-        if last > held.highest:
-            unavailable.append([max(first, held.highest + 1), last])
+        held = await self._delivery.journal.lane_range(epoch, lane)
+        first = max(1, _number(request, "from"))
+        last = held.highest if request.get("to") is None else _number(request, "to")
+        high = min(last, held.highest)
+        start = await self._provable(epoch, lane, min(first - 1, held.highest))
+        low = max(first, start.upto + 1)
         if low <= high:
-            chain = await journal.chain_at(epoch, lane, low - 1)
-            if chain is None:
-                raise RequestRefused("the range cannot be proved from here")
             self._delivery.hear(consumer)
-            self._catch_ups.start(consumer, epoch, lane, Cursor(low - 1, chain), high)
+            if not self._catch_ups.replay(consumer, epoch, lane, start, high):
+                raise RequestRefused("too many replays are waiting")
+        unavailable = [[first, min(low - 1, last)], [max(first, held.highest + 1), last]]
         return {
             "reply": "replay",
             "epoch": epoch.uuid,
             "lane": lane.value,
             "available": [low, high] if low <= high else None,
-            "unavailable": unavailable,
+            "unavailable": [[a, b] for a, b in unavailable if a <= b],
         }
 
+    async def _provable(self, epoch: Epoch, lane: Lane, seq: int) -> Cursor:
+        """Return where to begin so that ``seq + 1`` is sent, as near to it as can be proved."""
+        journal = self._delivery.journal
+        try:
+            place = await provable(journal, epoch, lane, seq)
+        except CorruptRecord as damage:
+            place = await provable(journal, epoch, lane, damage.seq - 1)
+        if place is None:
+            raise RequestRefused("the range cannot be proved from here")
+        return place
+
     async def _conflict(
-        self, consumer: str, epoch: Any, lane: Lane, request: dict[str, Any]
+        self, consumer: str, epoch: Epoch, lane: Lane, request: dict[str, Any]
     ) -> dict[str, Any]:
         """Open a new epoch when the consumer proves that this journal's history is a second one."""
         journal = self._delivery.journal
-        seq = int(request["seq"])
-        entries = await journal.read(epoch, lane, seq - 1, bytes_max=1, upto=seq)
+        seq = _number(request, "seq")
+        entries = await journal.read(epoch, lane, max(0, seq - 1), bytes_max=1, upto=seq)
         if not entries or hashlib.sha256(entries[0].body).hexdigest() != request["offered"]:
             raise RequestRefused("the offered body is not this journal's")
-        if request["held"] != request["offered"] and epoch == journal.epoch:
+        if request["held"] == request["offered"]:
+            raise RequestRefused("the held body is the offered one")
+        if epoch == journal.epoch:
             await self._new_epoch(f"{consumer} holds another record {seq} of lane {lane}")
         return {"reply": "conflict", "epoch": journal.epoch.uuid}
+
+
+def _number(request: dict[str, Any], key: str) -> int:
+    number = request[key]
+    if type(number) is not int or not 0 <= number <= SEQ_MASK:
+        raise RequestRefused(f"{key} is no sequence number")
+    return number
 
 
 def _place(receipt: Receipt | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from edgeagent.publish.outlet import Outlet
 from edgeagent.publish.stream import Stream
 
 UNRECEIPTED_BYTES_MAX = 32 << 20
-"""Most bytes ahead of the slowest listening consumer: a broker may drop what it must queue."""
+"""Most bytes ahead of what a consumer has receipted: a broker may drop what it must queue."""
 
 
 class LiveLane:
@@ -35,17 +35,22 @@ class LiveLane:
                 continue
             size = await self._outlet.send(topic, batch, window)
             self.unreceipted.sent(batch.first, batch.last, size, loop.time())
-            while self.unreceipted.bytes > UNRECEIPTED_BYTES_MAX:
-                await self._wait_for_receipts()
+            await self._wait_for_receipts()
 
     async def _wait_for_receipts(self) -> None:
-        """Let listening consumers keep up; those that are silent are not waited for."""
-        slowest = self._delivery.slowest_listener(self._lane)
-        if slowest is None:
-            self.unreceipted.clear()
-            return
-        self.unreceipted.receipted(slowest)
-        if self.unreceipted.bytes > UNRECEIPTED_BYTES_MAX:
-            patience_s = self._delivery.settings.resend_after / 1e9
-            if not await self._delivery.wait_moved(patience_s):
+        """Stay in sight of the listening consumer that is farthest.
+
+        Those behind it have catch-ups of their own; one that stands still is not waited for.
+        """
+        delivery, loop = self._delivery, asyncio.get_running_loop()
+        patience_s = delivery.settings.resend_after / 1e9
+        give_up_s = loop.time() + patience_s
+        while self.unreceipted.bytes > UNRECEIPTED_BYTES_MAX:
+            farthest = max(delivery.listeners(self._lane), default=None)
+            left_s = give_up_s - loop.time()
+            if farthest is None or left_s <= 0:
                 self.unreceipted.clear()
+            elif self.unreceipted.receipted(farthest):
+                give_up_s = loop.time() + patience_s
+            else:
+                await delivery.wait_moved(left_s)

@@ -23,6 +23,7 @@ from edgeagent.publish.live import LiveLane
 from edgeagent.publish.outlet import Outlet
 
 NEW_EPOCH_EVERY_NS = 60 * 10**9
+SETTLED_AFTER_S = 1.0
 
 log = structlog.get_logger()
 
@@ -54,15 +55,17 @@ class LosslessStream:
 
     async def run(self) -> None:
         """Deliver for ever; a broker that is away or refuses is tried again."""
-        attempt = 0
+        attempt, wait_s, loop = 0, 0.0, asyncio.get_running_loop()
         while True:
-            connects = self.status.connects
+            connects, began_s = self.status.connects, loop.time()
             try:
                 await self._connect_and_serve()
             except (BrokerUnreachable, BrokerRefused) as error:
                 self._change("down", str(error))
-            attempt = 1 if self.status.connects > connects else attempt + 1
-            await asyncio.sleep(backoff_s(attempt, self._random.random()))
+            lasted = loop.time() - began_s > max(SETTLED_AFTER_S, wait_s)
+            attempt = 1 if self.status.connects > connects and lasted else attempt + 1
+            wait_s = backoff_s(attempt, self._random.random())
+            await asyncio.sleep(wait_s)
 
     async def drained(self) -> None:
         """Wait until the listening consumers have receipted everything, if the broker is there."""
@@ -124,6 +127,9 @@ class LosslessStream:
                 tasks.create_task(self._tick(announcer, catch_ups), name="publish:head")
                 tasks.create_task(self._until_closed(session), name="publish:closed")
         except ExceptionGroup as group:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # Python 3.11 forgets it in a task group
+                raise asyncio.CancelledError from None
             expected, others = group.split((BrokerUnreachable, BrokerRefused))
             if others is not None or expected is None:
                 raise
@@ -155,4 +161,3 @@ class LosslessStream:
             return
         self._epoch_opened_ns = now
         await self._recorder.new_epoch(cause)
-        raise BrokerUnreachable("a new epoch begins on a new connection")

@@ -23,7 +23,6 @@ class Outlet:
         self._delivery = delivery
         self._session: Session | None = None
         self._slots: dict[int, asyncio.Semaphore] = {}
-        self._reported: set[tuple[str, Lane, int]] = set()
 
     def open(self, session: Session) -> None:
         """Begin to use a connection."""
@@ -73,9 +72,9 @@ class Outlet:
 
     def _report_damage(self, batch: Batch, seq: int) -> None:
         place = (batch.epoch, batch.lane, seq)
-        if place in self._reported:
+        if place in self._delivery.damaged:
             return
-        self._reported.add(place)
+        self._delivery.damaged.add(place)
         self._delivery.recorder.event(
             "record.corrupt",
             "alarm",

@@ -3,25 +3,28 @@
 from collections import OrderedDict
 from dataclasses import dataclass
 
-import msgspec
-
 from edgeagent.journal import Epoch, Journal
-from edgeagent.journal.store import CorruptRecord, Cursor
-from edgeagent.model.record import ENVELOPE_VERSION, Batch, Lane, Receipt, decode_receipt
+from edgeagent.journal.store import SEQ_MASK, CorruptRecord, Cursor
+from edgeagent.model.record import ENVELOPE_VERSION, Batch, Lane, Receipt, decode_receipt, genesis
+from edgeagent.publish.stream import provable
 
 POINTS_MAX = 4096
+UUID_CHARACTERS = 36
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a receipt was not taken.
 
+    :ivar reason: the kind of refusal; behind a colon, what is particular
     :ivar rolled_back: the consumer holds more of the current epoch than the journal does
+    :ivar settled: nothing can change it, so that it is told once
     """
 
     reason: str
     receipt: Receipt | None = None
     rolled_back: bool = False
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,10 @@ class ReceiptDesk:
             return Refusal("retained: a receipt is a moment's statement, publish it without retain")
         try:
             receipt = decode_receipt(payload)
-        except msgspec.DecodeError as error:
-            return Refusal(f"malformed: {error}")
+        except (ValueError, RecursionError) as error:
+            return Refusal(f"malformed: {error!s:.200}")
+        if not _within_limits(receipt):
+            return Refusal("malformed: a number or a name is out of range")
         if (
             receipt.v != ENVELOPE_VERSION
             or receipt.consumer != consumer
@@ -80,18 +85,39 @@ class ReceiptDesk:
             return Refusal("beyond the end of the journal", receipt, rolled_back=True)
         if current and receipt.upto > self._sent.get((epoch.uuid, receipt.lane), 0):
             return Refusal("beyond what was sent", receipt)
-        chain = self._points.get((epoch.uuid, receipt.lane, receipt.upto))
+        before = self._journal.cursor(receipt.consumer, epoch, receipt.lane)
+        try:
+            chain = await self._chain_at(epoch, receipt.lane, receipt.upto, before)
+        except CorruptRecord as error:
+            return Refusal(f"cannot be proved: {error}", receipt)
         if chain is None:
-            try:
-                chain = await self._journal.chain_at(epoch, receipt.lane, receipt.upto)
-            except CorruptRecord as error:
-                return Refusal(f"cannot be proved: {error}", receipt)
-        if chain is None:
-            return Refusal("beyond what the journal holds", receipt)
+            return Refusal("not within what the journal holds", receipt, settled=not current)
         if chain.hex() != receipt.chain:
             return Refusal(
                 "wrong hash: the consumer holds other records than this journal", receipt
             )
-        before = self._journal.cursor(receipt.consumer, epoch, receipt.lane)
         cursor = Cursor(receipt.upto, chain)
         return Accepted(receipt, epoch, cursor, before is None or cursor.upto > before.upto)
+
+    async def _chain_at(
+        self, epoch: Epoch, lane: Lane, seq: int, cursor: Cursor | None
+    ) -> bytes | None:
+        """Return h(seq), from the disk only when it is not known here; a purge takes it away."""
+        if seq == 0:
+            return genesis(epoch.uuid, lane)
+        if cursor is not None and cursor.upto == seq:
+            return cursor.chain
+        point = self._points.get((epoch.uuid, lane, seq))
+        if point is not None:
+            return point
+        place = await provable(self._journal, epoch, lane, seq)
+        return place.chain if place is not None and place.upto == seq else None
+
+
+def _within_limits(receipt: Receipt) -> bool:
+    return (
+        0 <= receipt.upto <= SEQ_MASK
+        and all(0 < seq <= SEQ_MASK for seq in receipt.quarantined)
+        and len(receipt.epoch) <= UUID_CHARACTERS
+        and len(receipt.incarnation) <= UUID_CHARACTERS
+    )

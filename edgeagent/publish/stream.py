@@ -1,11 +1,12 @@
 """A place in one lane from which batches are taken, in order."""
 
+from bisect import bisect_right
 from collections import deque
 from itertools import islice
 
 from edgeagent.journal import Committed, Epoch, Journal
-from edgeagent.journal.store import CorruptRecord
-from edgeagent.model.record import Batch, Lane, extend_chain
+from edgeagent.journal.store import CorruptRecord, Cursor
+from edgeagent.model.record import Batch, Entry, Lane, extend_chain
 
 TAIL_BYTES_MAX = 4 << 20
 
@@ -29,23 +30,26 @@ class Tail:
             self._bytes -= self._commits.popleft()[1]
 
     def after(self, epoch: str, seq: int, bytes_max: int) -> list[Committed] | None:
-        """Return whole commits that begin right behind ``seq``; ``None`` if they are not here."""
+        """Return whole commits that begin right behind ``seq``.
+
+        ``None`` if they are not here, or if the first one is too large for one batch.
+        """
         commits = self._commits
         if not commits or commits[0][0].epoch != epoch or commits[0][0].first > seq + 1:
             return None
         if seq >= commits[-1][0].last:
             return []
-        skip = next(i for i, (commit, _) in enumerate(commits) if commit.last > seq)
+        skip = bisect_right(commits, seq, key=lambda each: each[0].last)
         if commits[skip][0].first != seq + 1:
             return None
         chosen: list[Committed] = []
         size = 0
         for commit, commit_size in islice(commits, skip, None):
             size += commit_size
-            if chosen and size > bytes_max:
+            if size > bytes_max and (chosen or len(commit.bodies) > 1):
                 break
             chosen.append(commit)
-        return chosen
+        return chosen or None
 
 
 class Stream:
@@ -94,17 +98,29 @@ class Stream:
         bodies = [body for commit in commits for body in commit.bodies]
         return self._take(bodies, commits[-1].chain)
 
+    def go_on_behind(self, cursor: Cursor) -> None:
+        """Leave out what is behind the stream's place and before a later one."""
+        if cursor.upto > self.after:
+            self.after, self.chain = cursor
+
     async def _from_disk(self, bytes_max: int) -> Batch | None:
         try:
             entries = await self._journal.read(
-                self.epoch, self.lane, self.after, bytes_max=bytes_max, upto=self.end
+                self.epoch, self.lane, self.after, bytes_max=bytes_max, upto=self._durable_end
             )
         except CorruptRecord as error:
-            return await self._around(error.seq)
+            return await self._around(error.seq, bytes_max)
         if not entries:
             return None
         bodies = [entry.body for entry in entries]
         return self._take(bodies, extend_chain(self.chain, bodies))
+
+    @property
+    def _durable_end(self) -> int | None:
+        """How far may be read: the disk shows a commit before the journal has vouched for it."""
+        if self.end is None and self.epoch == self._journal.epoch:
+            return self._journal.heads[self.lane][0]
+        return self.end
 
     def _take(self, bodies: list[bytes], chain: bytes) -> Batch:
         batch = Batch(
@@ -113,32 +129,65 @@ class Stream:
         self.after, self.chain = batch.last, chain
         return batch
 
-    async def _around(self, damaged: int) -> Batch | None:
-        """Take the rest of a commit that holds damaged records, naming those that are missing."""
+    async def _around(self, damaged: int, bytes_max: int) -> Batch | None:
+        """Take the rest of a commit that holds damaged records, naming those that are missing.
+
+        Go on behind a prefix that was purged.
+        """
+        held = await self._journal.lane_range(self.epoch, self.lane)
+        if damaged < held.lowest:
+            start = await provable(self._journal, self.epoch, self.lane, self.after)
+            if start is None:
+                return None
+            self.go_on_behind(start)
+            return await self._from_disk(bytes_max)
         commit_end = await self._journal.commit_after(self.epoch, self.lane, damaged)
         if commit_end is None:
             return None
         last, chain = commit_end
-        bodies, missing, at = [], [], self.after
-        while at < last:
-            try:
-                for entry in await self._journal.read(
-                    self.epoch, self.lane, at, bytes_max=1 << 20, upto=last
-                ):
-                    bodies.append(entry.body)
-                    at = entry.seq
-            except CorruptRecord as error:
-                at = error.seq
-                missing.append(at)
+        found = await self._readable(last)
+        missing = sorted(set(range(self.after + 1, last + 1)) - {entry.seq for entry in found})
         batch = Batch(
             self._site,
             self.epoch.uuid,
             self.lane,
             self.after + 1,
-            bodies,
+            [entry.body for entry in found],
             self.chain,
             chain,
             missing,
         )
         self.after, self.chain = last, chain
         return batch
+
+    async def _readable(self, last: int) -> list[Entry]:
+        found: list[Entry] = []
+        at = self.after
+        while at < last:
+            try:
+                entries = await self._journal.read(
+                    self.epoch, self.lane, at, bytes_max=1 << 20, upto=last
+                )
+            except CorruptRecord as error:
+                at = error.seq
+            else:
+                found += entries
+                at = entries[-1].seq if entries else last
+        return found
+
+
+async def provable(journal: Journal, epoch: Epoch, lane: Lane, seq: int) -> Cursor | None:
+    """Return the place ``seq`` with its chain value, ``None`` if the journal does not hold it.
+
+    When a prefix was purged its chain value is gone as well; instead of places before the first
+    commit end that is still held, that one is returned.
+
+    :raises CorruptRecord: if a damaged record stands between ``seq`` and the commit before
+    """
+    held = await journal.lane_range(epoch, lane)
+    if held.lowest > 1:
+        first = await journal.commit_after(epoch, lane, held.lowest)
+        if first is not None and seq < first[0]:
+            return Cursor(*first)
+    chain = await journal.chain_at(epoch, lane, seq)
+    return None if chain is None else Cursor(seq, chain)

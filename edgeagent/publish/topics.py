@@ -41,6 +41,10 @@ class Topics:
         """Answers to one consumer."""
         return f"{self.base}/reply/{consumer}"
 
+    def is_reply(self, topic: str) -> bool:
+        """Return whether a response topic is one on which this site answers."""
+        return topic.startswith(f"{self.base}/reply/") and not set(topic) & set("+#")
+
     @property
     def incoming(self) -> list[str]:
         """What the agent subscribes to."""

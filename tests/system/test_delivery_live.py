@@ -33,7 +33,6 @@ async def test_every_record_arrives_once_and_in_order(
 ) -> None:
     site = Site(tmp_path, broker, version=version)
     async with Consumer(broker.port, site.name, version=version) as central, site:
-        await site.enrol()
         for _ in range(20):
             site.put(7)
             site.put_event()
@@ -55,8 +54,8 @@ async def test_every_record_arrives_once_and_in_order(
 async def test_a_header_says_where_a_batch_belongs(tmp_path: Path, broker: Mosquitto) -> None:
     site = Site(tmp_path, broker)
     async with Consumer(broker.port, site.name) as central, site:
-        await site.enrol()
         await site.record(1)
+        await until("the first", lambda: central.upto(site.epoch, "data") == 1)
         site.put(3)
         await until("both batches", lambda: central.upto(site.epoch, "data") == 4)
         first, second = central.sent_to("data")
@@ -100,7 +99,6 @@ async def test_nothing_is_published_before_it_is_on_disk(
     monkeypatch.setattr(Journal, "_commit", slow_commit)
     site = Site(tmp_path, broker)
     await site.open()
-    await site.enrol()
     site.put(2000)
     await site.flush()
     sent = site.delivery.desk.sent
@@ -112,16 +110,15 @@ async def test_nothing_is_published_before_it_is_on_disk(
 
     monkeypatch.setattr(site.delivery.desk, "sent", note)
     site.delivery.tails["data"]._commits.clear()  # as after a restart: read from the disk
-    async with Consumer(broker.port, site.name) as central:
-        async with site.connected():
-            for _ in range(30):
-                site.put(100)
-                await site.flush()
-                site.delivery.tails["data"]._commits.clear()
-            await until("everything", lambda: central.upto(site.epoch, "data") == 5000)
-            early = [(last, durable) for last, durable in published if last > durable]
-            assert not early, f"published before append returned: {early}"
-            assert len(site.journal.epochs) == 1, "a receipt came before append returned"
+    async with Consumer(broker.port, site.name) as central, site.connected():
+        for _ in range(30):
+            site.put(100)
+            await site.flush()
+            site.delivery.tails["data"]._commits.clear()
+        await until("everything", lambda: central.upto(site.epoch, "data") == 5000)
+        early = [(last, durable) for last, durable in published if last > durable]
+        assert not early, f"published before append returned: {early}"
+        assert len(site.journal.epochs) == 1, "a receipt came before append returned"
 
 
 async def test_an_event_does_not_wait_behind_a_data_backlog(
@@ -130,18 +127,16 @@ async def test_an_event_does_not_wait_behind_a_data_backlog(
     """Goal: an alarm arrives while megabytes of data still wait to be sent."""
     site = Site(tmp_path, broker, window_messages=2, batch_bytes=4096)
     await site.open()
-    await site.enrol()
     for _ in range(20):
         site.put(200, 1000)
         await site.flush()
-    async with Consumer(broker.port, site.name) as central:
-        async with site.connected():
-            await until("the backlog drains", lambda: central.upto(site.epoch, "data") > 20)
-            site.put_event("alarm")
-            await site.flush()
-            await until("the event", lambda: central.upto(site.epoch, "event") == 1)
-            assert central.upto(site.epoch, "data") < 3000, "the backlog was too small to tell"
-            await until("the backlog", lambda: central.upto(site.epoch, "data") == 4000)
+    async with Consumer(broker.port, site.name) as central, site.connected():
+        await until("the backlog drains", lambda: central.upto(site.epoch, "data") > 20)
+        site.put_event("alarm")
+        await site.flush()
+        await until("the event", lambda: central.upto(site.epoch, "event") == 1)
+        assert central.upto(site.epoch, "data") < 3000, "the backlog was too small to tell"
+        await until("the backlog", lambda: central.upto(site.epoch, "data") == 4000)
 
 
 async def test_batches_keep_within_their_size(tmp_path: Path, broker: Mosquitto) -> None:
@@ -150,7 +145,6 @@ async def test_batches_keep_within_their_size(tmp_path: Path, broker: Mosquitto)
     """
     site = Site(tmp_path, broker, batch_bytes=2048)
     await site.open()
-    await site.enrol()
     site.put(300, 100)
     await site.flush()
     async with Consumer(broker.port, site.name) as central:
@@ -215,7 +209,6 @@ async def test_the_head_tells_the_truth(tmp_path: Path, broker: Mosquitto) -> No
     """Goal: at connect and every head_every the head says where each lane stands."""
     site = Site(tmp_path, broker)
     async with Consumer(broker.port, site.name) as central, site:
-        await site.enrol()
         site.recorder.set_context({"configuration": "c0ffee"})
         await until("the first head", lambda: central.on("head"))
         began = asyncio.get_running_loop().time()
@@ -243,7 +236,7 @@ async def test_a_site_without_consumers_repeats_nothing(tmp_path: Path) -> None:
     connection; what was there before is not sent at all, for it is owed to nobody.
     """
     with Mosquitto(tmp_path) as broker:
-        site = Site(tmp_path, broker)
+        site = Site(tmp_path, broker, enrolled=())
         await site.open()
         await site.record(50)
         async with site.connected():
@@ -266,7 +259,6 @@ async def test_a_broker_that_comes_and_goes_is_not_filled_for_nobody(tmp_path: P
     with Mosquitto(tmp_path) as broker:
         site = Site(tmp_path, broker)
         await site.open()
-        await site.enrol()
         await site.record(100)
         async with site.connected():
             await until("sent", lambda: site.stream.status.records == 100)

@@ -153,12 +153,15 @@ class Witness:
     """Every state that a journal may be in, by the moment at which it was asked for it.
 
     A moment is whatever number grows with time, e.g. ``len(disk.log)``.
+
+    :ivar tried: the state that was refused last
     """
 
     def __init__(self, state: State | None = None) -> None:
         self.states = [state or State()]
         self.asked: list[int] = []
         self.returned: list[int] = []
+        self.tried: State | None = None
 
     @property
     def state(self) -> State:
@@ -181,9 +184,9 @@ class Witness:
             assert part.prev == chain_of(part.epoch, part.lane, held[: part.first - 1])
 
     def refused(self) -> None:
-        """The journal has said that nothing has happened."""
+        """The journal has said that it could not, and that it may be asked again."""
         self.asked.pop()
-        self.states.pop()
+        self.tried = self.states.pop()
 
     def possible(self, moment: int) -> list[State]:
         """The states of which one must be found at a moment: nothing promised is missing."""

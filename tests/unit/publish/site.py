@@ -54,6 +54,7 @@ class HandClock:
 class Site:
     """One agent without instruments; started again and again on the same journal.
 
+    :param enrolled: consumers that are enrolled from the beginning
     :param settings: of the stream, as the site file has them; quick when not stated
     """
 
@@ -62,19 +63,20 @@ class Site:
         directory: Path,
         broker: Mosquitto,
         *,
-        name: str | None = None,
+        enrolled: tuple[str, ...] = ("central",),
         version: str = "5",
         login: dict[str, Any] | None = None,
         commit_within_s: float = 0.002,
         **settings: Any,
     ) -> None:
-        self.name = name or f"{NAME}-{next(_numbers)}"
+        self.name = f"{NAME}-{next(_numbers)}"
         self.directory = directory / self.name
         self.directory.mkdir(parents=True, exist_ok=True)
         self.clock = HandClock()
         self._broker = BrokerSettings(url=broker.url, version=version, **(login or {}))
         self._settings = StreamSettings(**(QUICK | settings))
         self._commit_within_s = commit_within_s
+        self._enrolled = enrolled
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "Site":
@@ -100,6 +102,9 @@ class Site:
             held_bytes_max=1 << 24,
         )
         await self.recorder.load()
+        for name in self._enrolled:
+            if name not in self.journal.consumers:
+                await self.enrol(name)
         self.stream = LosslessStream(
             self.name, "edge/v1", self._broker, self._settings, self.recorder, Random(4711)
         )
@@ -108,6 +113,15 @@ class Site:
     def connect(self) -> None:
         """Begin to deliver."""
         self._tasks.append(asyncio.create_task(self.stream.run(), name="publish"))
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """Deliver from here on; stop at the end. For a journal that is open already."""
+        self.connect()
+        try:
+            yield
+        finally:
+            await self.stop()
 
     async def stop(self) -> None:
         """End as the agent does; fail if one of its tasks had ended before."""
@@ -151,7 +165,7 @@ class Site:
     async def flush(self) -> None:
         await self.recorder.flush()
 
-    async def enrol(self, name: str = "central", state: str = "enrolled") -> None:
+    async def enrol(self, name: str, state: str = "enrolled") -> None:
         await self.journal.save_consumer(Consumer(name, state, None))
 
     # -- what it holds -------------------------------------------------------------------------
@@ -168,9 +182,7 @@ class Site:
         return self.journal.heads[Lane(lane)][0]
 
     def cursor(self, consumer: str = "central", lane: str = "data", epoch: int = -1) -> int:
-        found: Cursor | None = self.journal.cursor(
-            consumer, self.journal.epochs[epoch], Lane(lane)
-        )
+        found: Cursor | None = self.journal.cursor(consumer, self.journal.epochs[epoch], Lane(lane))
         return found.upto if found else 0
 
     async def bodies(self, lane: str = "data", epoch: Epoch | None = None) -> list[bytes]:
