@@ -54,9 +54,9 @@ class FakeInstrumentSettings(Strict):
 
 
 class FakeTag(Tag):
-    """A tag that needs a register."""
+    """A tag that has a channel."""
 
-    register_: int = Field(alias="register", ge=0)
+    channel: int = Field(ge=0)
 
 
 class FakeProfile(Profile[Group[FakeTag], IdentityItem]):

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeagent.model import quality
 from edgeagent.model.frame import Frame, GroupSchema, Loss, Origin
-from edgeagent.model.quality import is_bad, name
 from edgeagent.model.record import (
     Bound,
     Entry,
@@ -245,36 +245,45 @@ class Continuity:
             line.gaps.pop(gap.number, None)
             back = [index for index in gap.tags if index in present]
             records.append(_written(line, gap, context, at, at, back))
-            still = [index for index in gap.tags if index not in present]
-            reasons = _by_reason(still, failed, (gap.cause, gap.detail))
-            for (cause, detail), tags in reasons.items():
+            before = gap.cause, gap.detail
+            still = [(i, failed.get(i, before)) for i in gap.tags if i not in present]
+            for (cause, detail), tags in _by_reason(still).items():
                 rest = self._new(cause, gap.since, detail, tags)
                 records.append(self._open(line, context, at, rest))
-        fresh = [index for index in line.due() if index in failed]
-        for (cause, detail), tags in _by_reason(fresh, failed, (_FAILED, None)).items():
+        fresh = [(index, failed[index]) for index in line.due() if index in failed]
+        for (cause, detail), tags in _by_reason(fresh).items():
             records += self._miss(line, context, at, cause, detail, tags)
         return records
 
 
-_FAILED = "refused"
+Reason = tuple[str, str | None]
+"""Cause and detail of a gap."""
+
+_CAUSES = {
+    quality.BAD_TIMEOUT: "timeout",
+    quality.BAD_NO_COMMUNICATION: "timeout",
+    quality.BAD_COMMUNICATION_ERROR: "bad_reply",
+    quality.BAD_DECODING_ERROR: "bad_reply",
+}
+"""Why a single tag has no value, where its status says something else than ``refused``."""
 
 
-def _failed(frame: Frame) -> dict[int, str]:
-    """Return the status, in words, of each tag that was asked for and failed."""
+def _failed(frame: Frame) -> dict[int, Reason]:
+    """Return why each tag failed that was asked for and is not there."""
     if frame.present is None:
         return {}
-    absent = set(range(len(frame.group.tags))) - set(frame.present)
+    absent = sorted(set(range(len(frame.group.tags))) - set(frame.present))
     status = {i: frame.status if isinstance(frame.status, int) else frame.status[i] for i in absent}
-    return {index: name(code) for index, code in status.items() if is_bad(code)}
+    return {
+        index: (_CAUSES.get(code, "refused"), quality.name(code))
+        for index, code in status.items()
+        if quality.is_bad(code)
+    }
 
 
-def _by_reason(
-    tags: Iterable[int], failed: Mapping[int, str], before: tuple[str, str | None]
-) -> dict[tuple[str, str | None], list[int]]:
-    """Gather tags by why they have no value: refused now, or what it was before."""
-    reasons: dict[tuple[str, str | None], list[int]] = {}
-    for index in tags:
-        reason = (_FAILED, failed[index]) if index in failed else before
+def _by_reason(tags: Iterable[tuple[int, Reason]]) -> dict[Reason, list[int]]:
+    reasons: dict[Reason, list[int]] = {}
+    for index, reason in tags:
         reasons.setdefault(reason, []).append(index)
     return reasons
 

@@ -22,6 +22,7 @@ class SubscribedLink:
     ) -> None:
         self._driver = driver
         self._acquisition = acquisition
+        self._recorder = acquisition.recorder
         self._random = random
         self._groups = [group for item in instruments for group in item.groups]
         self._last: Frame | None = None
@@ -45,6 +46,8 @@ class SubscribedLink:
     async def _take_all(self) -> None:
         while True:
             for item in await self._driver.next():
+                while not self._recorder.accepting:  # the device keeps what we do not take
+                    await self._recorder.committed()
                 if isinstance(item, Loss):
                     self._acquisition.lose(item)
                     continue
@@ -59,6 +62,6 @@ class SubscribedLink:
             await self._arrived.wait()
             self._arrived.clear()
             last = self._last
-            await self._acquisition.recorder.committed()
+            await self._recorder.committed()
             if last is not None:
                 await self._driver.committed(last)

@@ -417,8 +417,6 @@ class Intake:
         if seq == 0:
             return genesis(self._histories.epoch, self._histories.lane)
         branch = self._owner(branch, seq)
-        if seq == branch.upto:
-            return branch.chain
         start, chain = self._ledger.mark_before(branch.number, seq) or (branch.fork_seq - 1, None)
         if chain is None:
             parent = self._histories.branches[branch.parent]

@@ -66,7 +66,7 @@ class ReceiverSettings:
     topic_root: str = "edge/v1"
     shared: bool = False
     receipt_every_s: float = 0.2
-    hole_s: float = 5.0
+    hole_s: float = 1.0
 
 
 @dataclass(slots=True)

@@ -29,7 +29,6 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import inspect as inspect_database
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Row, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
@@ -42,7 +41,7 @@ from edgeagent.model.errors import EdgeAgentError
 from edgeagent.model.record import Batch, Lane, decode_batch, encode_json
 
 QUARANTINED_IN_RECEIPT_MAX = 100
-SQLITE_BUSY_TIMEOUT_S = 10.0
+SQLITE_BUSY_TIMEOUT_S = 60.0
 SQLITE_JOURNAL_BYTES_MAX = 16 << 20
 _CREATION_LOCK = 0x656467656167656E  # any number that no one else takes for a lock: "edgeagen"
 
@@ -151,7 +150,7 @@ class Store:
             self._engine = _engine(self._url)
             self._errors += (self._engine.dialect.loaded_dbapi.Error,)
             self._connection = self._engine.connect()
-            self._insert = sqlite.insert if self._is_sqlite else postgresql.insert
+            self._insert = _insert_of(self._engine)
             self._hot = _Hot(self._engine)
             self.incarnation = self._open()
 
@@ -602,6 +601,15 @@ def _engine(url: URL) -> Engine:
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
+
+
+def _insert_of(engine: Engine) -> Any:
+    """Return the dialect's INSERT, which knows ON CONFLICT; importing the other one costs time."""
+    if engine.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert as insert_or
+    else:
+        from sqlalchemy.dialects.postgresql import insert as insert_or  # type: ignore[assignment]
+    return insert_or
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:

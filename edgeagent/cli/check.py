@@ -8,6 +8,7 @@ import click
 from edgeagent.cli.exits import Exit
 from edgeagent.cli.options import config_option, echo_json, json_option
 from edgeagent.configure import SitePlan, load_plan
+from edgeagent.configure.document import read_document
 from edgeagent.configure.plan import load_profile
 from edgeagent.configure.units import unit_faults
 from edgeagent.model.errors import ConfigurationError, Fault
@@ -30,10 +31,11 @@ def check(ctx: click.Context, config: Path, profile: Path | None, as_json: bool)
     try:
         if profile is not None:
             checked = load_profile(profile)
+            faults += unit_faults([read_document(profile)])
             summary = {"profile": checked.profile, "groups": len(checked.groups)}
         else:
             plan = load_plan(config)
-            faults += unit_faults(plan)
+            faults += unit_faults(plan.profiles)
             summary = _summary(plan)
     except ConfigurationError as error:
         faults += error.faults

@@ -1,32 +1,40 @@
 """``edgeagent schema``: JSON Schema of the files that people write."""
 
 import json
-from typing import Any
+from typing import Any, Literal, Union
 
 import click
+from pydantic import BaseModel, Field, create_model
 
 from edgeagent.configure.plan import driver_kinds
-from edgeagent.model.settings import SiteSettings
+from edgeagent.driver import DriverKind
+from edgeagent.model.profile import Name
+from edgeagent.model.settings import InstrumentSettings, LinkSettings, SiteSettings
 
 
 def site_schema() -> dict[str, Any]:
     """Return the schema of a site file, with the drivers' own keys of links and instruments."""
-    schema = SiteSettings.model_json_schema()
-    for part, attribute in (
-        ("LinkSettings", "link_settings"),
-        ("InstrumentSettings", "instrument_settings"),
-    ):
-        own = {k.name: getattr(k, attribute).model_json_schema() for k in driver_kinds().values()}
-        definition = schema["$defs"][part]
-        definition["properties"] |= {
-            key: rule
-            for own_schema in own.values()
-            for key, rule in own_schema.get("properties", {}).items()
-        }
-        definition["additionalProperties"] = False
-        for own_schema in own.values():
-            schema["$defs"] |= own_schema.get("$defs", {})
-    return schema
+    links, instruments = [], []
+    for kind in driver_kinds().values():
+        driver: Any = Literal[kind.name]
+        links.append(_joined(kind, LinkSettings, kind.link_settings, driver=(driver, ...)))
+        instruments.append(_joined(kind, InstrumentSettings, kind.instrument_settings))
+    site = create_model(
+        "SiteFile", __base__=SiteSettings, links=_named(links), instruments=_named(instruments)
+    )
+    return site.model_json_schema()
+
+
+def _joined(
+    kind: DriverKind, ours: type[BaseModel], own: type[BaseModel], **more: Any
+) -> type[BaseModel]:
+    """Return the model of keys that are ours and the driver's; no others are allowed."""
+    return create_model(f"{kind.name}.{ours.__name__}", __base__=(ours, own), **more)
+
+
+def _named(models: list[type[BaseModel]]) -> Any:
+    one_of: Any = Union[tuple(models)]  # noqa: UP007 - made at run time
+    return dict[Name, one_of], Field(min_length=1)
 
 
 def profile_schema(driver: str) -> dict[str, Any]:

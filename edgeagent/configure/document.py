@@ -51,6 +51,12 @@ def dotted(path: Path_) -> str:
     return text
 
 
+_READ_MENDS: dict[type[OSError], str] = {
+    FileNotFoundError: "create it, or name another file",
+    IsADirectoryError: "name a file in it",
+}
+
+
 def read_document(path: Path) -> Document:
     """Read one YAML file.
 
@@ -59,11 +65,7 @@ def read_document(path: Path) -> Document:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        mend = (
-            "create it, or name another file"
-            if isinstance(error, FileNotFoundError)
-            else ("make it readable for the service's user")
-        )
+        mend = _READ_MENDS.get(type(error), "make it readable for the service's user")
         problem = f"cannot be read ({error.strerror})"
         raise ConfigurationError([Fault(str(path), None, "", problem, mend)]) from None
     return parse_document(str(path), raw)
@@ -85,14 +87,13 @@ def parse_document(file: str, raw: bytes) -> Document:
         )
         raise ConfigurationError([fault]) from None
     except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        problem = f"is no valid YAML: {error.problem}"
-        raise ConfigurationError(
-            [Fault(file, line, "", problem, "mend the syntax on this line or the one above")]
-        ) from None
+        raise ConfigurationError([_syntax_fault(file, error)]) from None
     except YAMLError as error:
-        problem = f"is no valid YAML: {error}"
+        problem = f"is no valid YAML: {str(error).splitlines()[0]}"
         raise ConfigurationError([Fault(file, None, "", problem, "mend the syntax")]) from None
+    except RecursionError:
+        fault = Fault(file, None, "", "is nested too deeply", "write fewer levels")
+        raise ConfigurationError([fault]) from None
     lines = dict(_lines(loaded, ()))
     data = _plain(loaded)
     if not isinstance(data, dict):
@@ -101,16 +102,26 @@ def parse_document(file: str, raw: bytes) -> Document:
     return Document(file, raw, data, lines)
 
 
+def _syntax_fault(file: str, error: MarkedYAMLError) -> Fault:
+    line = error.problem_mark.line + 1 if error.problem_mark else None
+    problem = f"is no valid YAML: {error.problem}"
+    mend = "mend the syntax on this line or the one above"
+    if error.context_mark and error.context_mark.line + 1 != line:
+        problem += f" ({error.context}, line {error.context_mark.line + 1})"
+    if "'\\t'" in problem:
+        mend = "indent with spaces, not with tabs"
+    return Fault(file, line, "", problem, mend)
+
+
 def _lines(node: Any, path: Path_) -> Iterator[tuple[Path_, int]]:
-    if isinstance(node, CommentedMap):
-        for key, value in node.items():
-            if key in node.lc.data:  # a key that '<<' brought in has its line where it is written
-                yield (*path, str(key)), node.lc.key(key)[0] + 1
-            yield from _lines(value, (*path, str(key)))
-    elif isinstance(node, CommentedSeq):
-        for index, value in enumerate(node):
-            yield (*path, index), node.lc.item(index)[0] + 1
-            yield from _lines(value, (*path, index))
+    if not isinstance(node, CommentedMap | CommentedSeq):
+        return
+    marks = node.lc.data or {}  # not of what a merge key brings in, nor below an unknown tag
+    for key, value in node.items() if isinstance(node, CommentedMap) else enumerate(node):
+        below = (*path, key if isinstance(node, CommentedSeq) else str(key))
+        if key in marks:
+            yield below, marks[key][0] + 1
+        yield from _lines(value, below)
 
 
 def _plain(node: Any) -> Any:

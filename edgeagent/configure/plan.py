@@ -38,11 +38,13 @@ class LinkPlan:
 class SitePlan:
     """A configuration in which no fault was found.
 
-    :ivar revision: SHA-256 over the site file and the profiles that it uses
+    :ivar profiles: the profile files that it uses
+    :ivar revision: SHA-256 over the site file and these profiles
     """
 
     settings: SiteSettings
     links: tuple[LinkPlan, ...]
+    profiles: tuple[Document, ...]
     revision: str
 
     @property
@@ -103,7 +105,7 @@ class _Loader:
         self._kinds = kinds
         self._faults: list[Fault] = []
         self._profiles: dict[str, Profile[Any, Any] | None] = {}
-        self._used: dict[str, bytes] = {}
+        self._used: dict[str, Document] = {}
 
     def load(self, base: Path) -> SitePlan:
         settings = validate(SiteSettings, self._document.data, self._document, (), self._faults)
@@ -122,7 +124,8 @@ class _Loader:
         resolved = settings.model_copy(
             update={"state_dir": base / settings.state_dir, "broker": _resolved(settings, base)}
         )
-        return SitePlan(resolved, tuple(plans), self._revision())
+        profiles = tuple(self._used[name] for name in sorted(self._used))
+        return SitePlan(resolved, tuple(plans), profiles, self._revision())
 
     def _sound(self, model: type[M], key: str, settings: SiteSettings | None) -> dict[str, M]:
         """Return the entries of a section that are sound, even when the file as a whole is not."""
@@ -132,7 +135,7 @@ class _Loader:
         sound = {}
         for name, entry in entries.items() if isinstance(entries, dict) else ():
             with suppress(ValidationError):
-                sound[name] = model.model_validate(entry)
+                sound[name] = _without_faults(model, entry)
         return sound
 
     def _fault(self, path: Path_, problem: str, mend: str) -> None:
@@ -141,13 +144,14 @@ class _Loader:
     def _revision(self) -> str:
         digest = hashlib.sha256(self._document.raw)
         for name in sorted(self._used):
-            digest.update(b"\0" + name.encode() + b"\0" + self._used[name])
+            digest.update(b"\0" + name.encode() + b"\0" + self._used[name].raw)
         return digest.hexdigest()
 
     def _find_files(self, settings: SiteSettings | None, base: Path) -> None:
         self._dirs: list[Path] = []
         if settings is None:
             listed = self._document.data.get("profile_dirs")
+            listed = [listed] if isinstance(listed, str) else listed
             self._dirs += [base / str(d) for d in listed] if isinstance(listed, list) else []
             return
         self._dirs += [base / directory for directory in settings.profile_dirs]
@@ -170,22 +174,28 @@ class _Loader:
     ) -> None:
         at: Path_ = ("instruments", name)
         link = links.get(wanted.link)
-        if link is None:
-            known = ", ".join(links)
-            self._fault((*at, "link"), f"no link {wanted.link!r}", f"use one of: {known}")
+        if link is None and ("links", wanted.link) not in self._document.lines:
+            mend = f"use one of: {', '.join(links)}" if links else "add it below links"
+            self._fault((*at, "link"), f"no link {wanted.link!r}", mend)
         profile = self._profile_named(wanted.profile, (*at, "profile"))
         if profile is None or link is None:
             return
-        if profile.driver != link.driver:
+        if profile.driver != link.driver and link.driver in self._kinds:
             self._fault(
                 (*at, "link"),
                 f"{wanted.profile} speaks {profile.driver}, link {wanted.link} {link.driver}",
                 f"put it on a link with driver: {profile.driver}",
             )
+        if profile.driver != link.driver:
             return
         kind = self._kinds[profile.driver]
         own = validate(
-            kind.instrument_settings, driver_keys(wanted), self._document, at, self._faults
+            kind.instrument_settings,
+            driver_keys(wanted),
+            self._document,
+            at,
+            self._faults,
+            InstrumentSettings.model_fields,
         )
         for group in wanted.groups.keys() - profile.groups.keys():
             known = ", ".join(profile.groups)
@@ -222,7 +232,12 @@ class _Loader:
             )
             return None
         own = validate(
-            kind.link_settings, driver_keys(link), self._document, ("links", name), self._faults
+            kind.link_settings,
+            driver_keys(link),
+            self._document,
+            ("links", name),
+            self._faults,
+            LinkSettings.model_fields,
         )
         return None if own is None else LinkPlan(name, kind, own, tuple(instruments))
 
@@ -255,7 +270,7 @@ class _Loader:
             )
             self._fault(at, f"no profile {name!r}", f"use one of: {', '.join(known)}")
             return None
-        self._used[name] = document.raw
+        self._used[name] = document
         return _profile(document, self._kinds, self._faults)
 
     def _find_profile(self, name: str) -> Document | None:
@@ -265,6 +280,17 @@ class _Loader:
                 return read_document(path)
         raw = shipped_profiles().get(name)
         return None if raw is None else parse_document(f"{name}.yaml", raw)
+
+
+def _without_faults(model: type[M], entry: Any) -> M:
+    """Return what is sound of an entry, so that one run shows also the faults behind the first."""
+    try:
+        return model.model_validate(entry)
+    except ValidationError as error:
+        wrong = {details["loc"][0] for details in error.errors() if details["loc"]}
+        if not isinstance(entry, dict):
+            raise
+        return model.model_validate({key: entry[key] for key in entry if key not in wrong})
 
 
 _BROKER_FILES = ("password_file", "ca_file", "certificate_file", "key_file")
@@ -284,7 +310,8 @@ def _profile(
     kind = kinds.get(driver) if isinstance(driver, str) else None
     if kind is None:
         known = ", ".join(sorted(kinds)) or "none"
-        faults.append(document.fault(("driver",), f"no driver {driver!r}", f"installed: {known}"))
+        problem = "is missing" if driver is None else f"no driver {driver!r}"
+        faults.append(document.fault(("driver",), problem, f"installed: {known}"))
         return None
     profile = validate(kind.profile, document.data, document, (), faults)
     stem = Path(document.file).stem

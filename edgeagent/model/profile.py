@@ -46,7 +46,7 @@ class Range(Strict):
     @model_validator(mode="after")
     def _ordered(self) -> "Range":
         if not self.low < self.high:
-            raise ValueError(f"low {self.low} is not below high {self.high}")
+            raise ValueError(f"low {self.low} is not below high {self.high}; exchange them")
         return self
 
 
@@ -73,9 +73,9 @@ class Tag(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> "Tag":
         if not self.is_number and (self.scale != 1 or self.offset != 0 or self.range is not None):
-            raise ValueError(f"a {self.type.value} has no scale, offset or range")
+            raise ValueError(f"a {self.type.value} has no scale, offset or range; remove it")
         if self.scale == 0:
-            raise ValueError("scale 0 would make every value the same")
+            raise ValueError("scale 0 would make every value the same; correct it")
         if self.privacy == "pseudonym":
             raise ValueError(
                 "privacy 'pseudonym' needs a driver that offers it; use 'none' or 'drop'"
@@ -156,7 +156,8 @@ class Profile(Strict, Generic[GroupT, IdentityT]):
     def _identifiable(self) -> "Profile[GroupT, IdentityT]":
         if not self.identity and not self.identity_unavailable:
             raise ValueError(
-                "state identity items, or say in identity_unavailable why there are none"
+                "says not how it is identified; state identity items, or say in "
+                "identity_unavailable why there are none"
             )
         return self
 

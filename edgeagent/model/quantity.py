@@ -22,7 +22,7 @@ def parse_duration_ns(text: object) -> int:
         )
     duration = Fraction(match[1]) * _UNIT_NS[match[2]]
     if duration <= 0 or duration.denominator != 1:
-        raise ValueError(f"{text!r} is not a positive whole number of nanoseconds")
+        raise ValueError(f"{text!r} is no positive whole number of nanoseconds; write more")
     return int(duration)
 
 

@@ -39,11 +39,11 @@ class BrokerSettings(Strict):
     @model_validator(mode="after")
     def _pairs(self) -> "BrokerSettings":
         if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
+            raise ValueError("certificate_file and key_file go together; add the other one")
         if self.password_file is not None and self.username is None:
-            raise ValueError("password_file needs a username")
+            raise ValueError("password_file needs a username; add username")
         if self.tls is False and (self.ca_file or self.certificate_file):
-            raise ValueError("certificates need an mqtts:// address")
+            raise ValueError("certificates need an mqtts:// address; correct url or remove them")
         return self
 
     @property

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from edgeagent.model.errors import JournalFailed, JournalFull
 from edgeagent.operate.consumers import Act
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class _Handlers:
             return web.json_response(await self._agent.act(act))
         except (ValueError, KeyError, TypeError) as error:
             return web.json_response({"error": str(error)}, status=400)
+        except (JournalFull, JournalFailed) as error:
+            return web.json_response({"error": str(error)}, status=503)
 
 
 async def serve_control(agent: "Agent", state_dir: Path) -> None:

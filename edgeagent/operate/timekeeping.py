@@ -24,16 +24,22 @@ async def ask_chrony() -> ClockState:
     program = shutil.which("chronyc")
     if program is None:
         return CLOCK_UNKNOWN
-    process = await asyncio.create_subprocess_exec(
-        program, "-c", "tracking",
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program, "-c", "tracking",
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+    except OSError:
+        return CLOCK_UNKNOWN
     try:
         async with asyncio.timeout(CHRONYC_TIMEOUT_S):
             output, _ = await process.communicate()
     except TimeoutError:
-        process.kill()
         return CLOCK_UNKNOWN
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     return parse_tracking(output.decode("ascii", "replace"))
 
 
@@ -47,11 +53,11 @@ def parse_tracking(line: str) -> ClockState:
     fields = line.strip().split(",")
     try:
         offset, delay, dispersion = (abs(float(fields[i])) for i in (4, 10, 11))
-    except (IndexError, ValueError):
+        error_ns = int((offset + dispersion + delay / 2) * 1e9)
+    except (IndexError, ValueError, OverflowError):
         return CLOCK_UNKNOWN
     if fields[-1] == "Not synchronised":
         return ClockState("unsynced", None, "chrony")
-    error_ns = int((offset + dispersion + delay / 2) * 1e9)
     state = "synced" if error_ns < SYNCED_ERROR_NS_MAX else "holdover"
     return ClockState(state, _coarse(error_ns), "chrony")
 

@@ -6,8 +6,10 @@ its own cursor, as soon as it makes itself heard.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from random import Random
 
+import apsw
 import structlog
 
 from edgeagent.journal import Recorder
@@ -59,9 +61,12 @@ class LosslessStream:
         while True:
             connects, began_s = self.status.connects, loop.time()
             try:
-                await self._connect_and_serve()
+                await _in_a_task_of_its_own(self._connect_and_serve())
             except (BrokerUnreachable, BrokerRefused) as error:
                 self._change("down", str(error))
+            except apsw.Error as error:  # acquisition goes on: it is the old pages that are read
+                mend = "edgeagent journal verify says what is lost"
+                self._change("down", f"the journal cannot be read: {error}; {mend}")
             lasted = loop.time() - began_s > max(SETTLED_AFTER_S, wait_s)
             attempt = 1 if self.status.connects > connects and lasted else attempt + 1
             wait_s = backoff_s(attempt, self._random.random())
@@ -116,7 +121,7 @@ class LosslessStream:
     ) -> None:
         """Run the tasks of one connection until it ends.
 
-        :raises BrokerUnreachable, BrokerRefused: why it ended
+        :raises BrokerUnreachable, BrokerRefused, apsw.Error: why it ended
         """
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -127,10 +132,7 @@ class LosslessStream:
                 tasks.create_task(self._tick(announcer, catch_ups), name="publish:head")
                 tasks.create_task(self._until_closed(session), name="publish:closed")
         except ExceptionGroup as group:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():  # Python 3.11 forgets it in a task group
-                raise asyncio.CancelledError from None
-            expected, others = group.split((BrokerUnreachable, BrokerRefused))
+            expected, others = group.split((BrokerUnreachable, BrokerRefused, apsw.Error))
             if others is not None or expected is None:
                 raise
             raise expected.exceptions[0] from None
@@ -161,3 +163,17 @@ class LosslessStream:
             return
         self._epoch_opened_ns = now
         await self._recorder.new_epoch(cause)
+
+
+async def _in_a_task_of_its_own(work: Coroutine[None, None, None]) -> None:
+    """Do some work so that a cancellation always ends the caller.
+
+    A task group forgets that it was cancelled when one of its tasks fails at that moment.
+    """
+    task = asyncio.create_task(work, name="publish:connection")
+    try:
+        await asyncio.wait([task])
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    task.result()

@@ -254,7 +254,7 @@ async def test_a_late_joiner_goes_on_over_what_is_gone(broker, agent, tmp_path):
 
 async def test_a_conflict_is_proved_to_the_agent_until_it_answers(broker, agent, tmp_path):
     old = life(10)
-    new = fork(old, 8, 12)
+    new = fork(old, 8, 13)
     async with receiving(broker, tmp_path, agent=agent):
         agent.send(old.payload(1, 10))
         await agent.receipt(10)
@@ -269,9 +269,11 @@ async def test_a_conflict_is_proved_to_the_agent_until_it_answers(broker, agent,
         says(await agent.receipt(12), new, 12)
         reply = {"v": 1, "reply": "conflict", "id": request["id"], "epoch": "next"}
         agent.say("reply/central", reply)
+        agent.send(new.payload(13, 13))
+        await agent.receipt(13)
         agent.heard.clear()
-        agent.head(12)
-        await agent.receipt(12)
+        agent.head(13)
+        await agent.receipt(13)
         assert agent.said("request") == []
 
 

@@ -365,7 +365,17 @@ def test_one_status_for_all_holds_for_those_that_are_absent():
     group = GROUPS[WIDE]
     frame = Frame(group, (1.0, None, None), 0, 0, present=(0,), status=TIMEOUT)
     site.acquisition.take(frame)
-    assert told(site, before)[0] == (3, "refused", 1, None, [1, 2], "bad_timeout")
+    assert told(site, before)[0] == (3, "timeout", 1, None, [1, 2], "bad_timeout")
+
+
+def test_the_cause_of_single_tags_follows_from_their_status():
+    site, before = started()
+    site.tick({WIDE: Good(((0, TIMEOUT), (1, 0x80070000), (2, REFUSED)))})
+    assert told(site, before)[:3] == [
+        (3, "timeout", 1, None, [0], "bad_timeout"),
+        (4, "bad_reply", 1, None, [1], "bad_decoding_error"),
+        (5, "refused", 1, None, [2], "bad_node_id_unknown"),
+    ]
 
 
 def test_a_kill_is_a_gap_of_the_tags_that_were_in_none():
@@ -487,3 +497,22 @@ def test_a_defect_while_a_frame_is_written_closes_no_gap():
         site.acquisition.take(frame)
     assert told(site, before) == [(3, "link_lost", 1, None, None, None)]
     assert site.acquisition.continuity.lines[WIDE].whole.number == 3
+
+
+def test_where_a_damaged_record_hid_the_end_of_a_gap_no_other_schema_inherits_it():
+    site, _ = started()
+    site.tick({WIDE: Missing("timeout")})
+    site.restart("kill", groups=CHANGED)
+    site.tick({WIDE: Good()})
+    entries = [Entry(seq, body) for seq, body in enumerate(site.journal.bodies(), 1)]
+    readable = [entry for entry in entries if not _ends_timeout(json.loads(entry.body))]
+    assert len(readable) == len(entries) - 1
+    groups = {1: (WIDE, 3), 2: (NARROW, 1), 3: (WIDE, 4), 4: (NARROW, 1)}
+    continuity = Continuity()
+    continuity.restore(None, readable, groups)
+    assert continuity.lines[WIDE].schema == 3
+    assert continuity.lines[WIDE].gaps == {}
+
+
+def _ends_timeout(record: list[Any]) -> bool:
+    return record[0] == "G" and record[7] == "timeout" and record[9] is not None

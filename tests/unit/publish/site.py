@@ -28,7 +28,7 @@ from edgeagent.publish.lossless import LosslessStream
 from tests.brokers import Mosquitto
 
 NAME = "berlin-1"
-QUICK = {"head_every": "300 ms", "resend_after": "300 ms"}
+QUICK = {"head_every": "200 ms", "resend_after": "200 ms"}
 
 _numbers = itertools.count(1)
 
