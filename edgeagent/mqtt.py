@@ -534,6 +534,7 @@ class _Wire(asyncio.BufferedProtocol):
         self._on_bytes()
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None  # paho closes its socket again when its client is collected
         self.gone.set()
         self._on_lost(error)
 
@@ -553,7 +554,7 @@ class _Wire(asyncio.BufferedProtocol):
     def flush(self) -> None:
         """Give to asyncio what paho has written."""
         if self._unsent and self._transport is not None:
-            self._transport.writelines(self._unsent)
+            self._transport.write(b"".join(self._unsent))
         self._unsent = []
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ when the agent ended is taken up at the next start, so that a kill, too, is a ga
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from edgeagent.model import quality
 from edgeagent.model.frame import Frame, GroupSchema, Loss, Origin
@@ -19,6 +19,9 @@ from edgeagent.model.record import (
     encode_json,
     gap_record,
 )
+
+Reason: TypeAlias = tuple[str, str | None]
+"""Cause and detail of a gap."""
 
 
 @dataclass(slots=True)
@@ -256,7 +259,7 @@ class Continuity:
         return records
 
 
-Reason = tuple[str, str | None]
+Reason: TypeAlias = tuple[str, str | None]
 """Cause and detail of a gap."""
 
 _CAUSES = {

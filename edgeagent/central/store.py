@@ -7,7 +7,7 @@ nothing in memory that another could have changed.
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -150,9 +150,14 @@ class Store:
             self._engine = _engine(self._url)
             self._errors += (self._engine.dialect.loaded_dbapi.Error,)
             self._connection = self._engine.connect()
-            self._insert = _insert_of(self._engine)
-            self._hot = _Hot(self._engine)
-            self.incarnation = self._open()
+        self._insert = _insert_of(self._engine)
+        self._hot = _Hot(self._engine)
+        try:
+            with self._failing():
+                self.incarnation = self._open()
+        except DatabaseFailed:
+            self.close()
+            raise
 
     @property
     def _is_sqlite(self) -> bool:
@@ -593,12 +598,12 @@ def _driver_url(url: str) -> URL:
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "postgresql":
         engine = create_engine(url, poolclass=StaticPool, isolation_level="READ COMMITTED")
-        event.listen(engine, "connect", _make_commits_durable)
+        event.listen(engine, "connect", _closing_if_it_fails(_make_commits_durable))
         return engine
     # The driver's own transactions begin too late: see SQLAlchemy on the pysqlite driver.
     access = {"isolation_level": None, "timeout": SQLITE_BUSY_TIMEOUT_S, "check_same_thread": False}
     engine = create_engine(url, connect_args=access, poolclass=StaticPool)
-    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "connect", _closing_if_it_fails(_set_up_sqlite))
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
 
@@ -612,7 +617,20 @@ def _insert_of(engine: Engine) -> Any:
     return insert_or
 
 
-def _set_up_sqlite(connection: Any, _record: object) -> None:
+def _closing_if_it_fails(set_up: Callable[[Any], None]) -> Callable[[Any, object], None]:
+    """Return a listener for new connections; SQLAlchemy would leave one open that fails there."""
+
+    def listener(connection: Any, _record: object) -> None:
+        try:
+            set_up(connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    return listener
+
+
+def _set_up_sqlite(connection: Any) -> None:
     # A deleted rollback journal can come back after a power cut and undo a commit for which a
     # receipt went out: its deletion is not synced. A persistent one is voided by a synced write.
     connection.execute("PRAGMA journal_mode = PERSIST")
@@ -620,7 +638,7 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA synchronous = FULL")
 
 
-def _make_commits_durable(connection: Any, _record: object) -> None:
+def _make_commits_durable(connection: Any) -> None:
     """Undo a server's or user's ``synchronous_commit = off``: a receipt needs a durable commit."""
     with connection.cursor() as cursor:
         cursor.execute(

@@ -93,11 +93,11 @@ def verify_lane(reader: Reader, epoch: Epoch, lane: Lane) -> tuple[int, list[str
         except CorruptRecord as error:
             faults.append(f"{epoch.uuid} {error}")
             at = error.seq
-            stored = dict(reader.commits(epoch, lane, before, at))
+            stored = dict(reader.anchors(epoch, lane, before, at))
             chain = stored.get(at)
             continue
         at = entries[-1].seq
-        stored = dict(reader.commits(epoch, lane, before, at))
+        stored = dict(reader.anchors(epoch, lane, before, at))
         replies = dict(reader.evidence(epoch, before, at)) if lane is Lane.DATA else {}
         count += len(entries)
         for seq, body in entries:
@@ -107,7 +107,7 @@ def verify_lane(reader: Reader, epoch: Epoch, lane: Lane) -> tuple[int, list[str
                 if chain is not None and chain != stored[seq]:
                     faults.append(f"{where}: the chain breaks at or before record {seq}")
                 chain = stored[seq]
-    if highest and highest not in stored:
+    if highest and reader.anchor_after(epoch, lane, highest) is None:
         faults.append(f"{where}: ends with record {highest} inside a commit")
     return count, faults
 
@@ -159,9 +159,10 @@ def export(
         for batch in _batches(reader, plan.settings.site, chosen, Lane(lane), first, last):
             output.write(batch.encode() + b"\n")
     except CorruptRecord as error:
+        anchor = reader.anchor_after(chosen, error.lane, error.seq)
+        hint = f"; go on with --from {anchor[0] + 1}" if anchor else ""
         raise CommandFailed(
-            f"{chosen.uuid} {error}: the chain is lost there; go on behind its commit with --from",
-            Exit.RECORDS,
+            f"{chosen.uuid} {error}: the chain is lost there{hint}", Exit.RECORDS
         ) from None
 
 
@@ -188,14 +189,14 @@ def _batches(
 def _around(
     reader: Reader, epoch: Epoch, lane: Lane, after: int, damage: CorruptRecord
 ) -> tuple[list[Entry], list[int], bytes]:
-    """Return the rest of a commit that holds damaged records: what is left, what is missing.
+    """Return what is left up to the next anchor, what is missing, and the chain value there.
 
-    :raises CorruptRecord: if the end of the commit is gone, too
+    :raises CorruptRecord: if there is no anchor any more
     """
-    commit = reader.commit_after(epoch, lane, damage.seq)
-    if commit is None:
+    anchor = reader.anchor_after(epoch, lane, damage.seq)
+    if anchor is None:
         raise damage
-    last, chain = commit
+    last, chain = anchor
     entries: list[Entry] = []
     missing: list[int] = []
     while after < last:

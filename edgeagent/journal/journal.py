@@ -219,6 +219,7 @@ class Journal:
                 if result is None:
                     result = work(store)
             except (apsw.Error, OSError) as error:
+                # Full can be waited out only with a store at hand to ask again.
                 if isinstance(error, apsw.FullError) and self._store is not None:
                     raise self._full(error) from error
                 cause = error
@@ -295,9 +296,9 @@ class Journal:
         """Return h(seq), or ``None`` if the journal does not hold it."""
         return await self._in_reader(lambda: self._reading().chain_at(epoch, lane, seq))
 
-    async def commit_after(self, epoch: Epoch, lane: Lane, seq: int) -> tuple[int, bytes] | None:
-        """Return the first commit end at or after ``seq``."""
-        return await self._in_reader(lambda: self._reading().commit_after(epoch, lane, seq))
+    async def anchor_after(self, epoch: Epoch, lane: Lane, seq: int) -> tuple[int, bytes] | None:
+        """Return the first anchor at or after ``seq``: its number and chain value."""
+        return await self._in_reader(lambda: self._reading().anchor_after(epoch, lane, seq))
 
     async def lane_range(self, epoch: Epoch, lane: Lane) -> LaneRange:
         """Return what is held of one lane of one epoch."""

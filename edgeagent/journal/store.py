@@ -1,8 +1,8 @@
 """The journal's database: one SQLite file in WAL mode, synchronous=FULL.
 
 Rows are keyed by ``epoch number << 48 | seq``. Each row carries a CRC-32 of its body, so that
-bit rot is located; the last row of each commit carries the lane's chain value, so that altered
-history is proved. Nothing here knows what a body says.
+bit rot is located. Some rows carry the lane's chain value, so that altered history is proved: they
+are its anchors. The last row of a lane always is one. Nothing here knows what a body says.
 """
 
 import zlib
@@ -21,6 +21,7 @@ APPLICATION_ID = 0x65644147  # "edAG", shown by file(1)
 LAYOUT_VERSION = 1
 EPOCH_SHIFT = 48
 SEQ_MASK = (1 << EPOCH_SHIFT) - 1
+ANCHOR_EVERY = 16  # records: 2 bytes for each, and few to hash from one anchor to the next
 LOG_PAGES_MAX = 1000
 LOG_CHUNK_BYTES = 1 << 16  # SQLite's own file layer takes less than 128 KiB at a time
 
@@ -126,8 +127,20 @@ class Consumer(NamedTuple):
 
 @dataclass(slots=True)
 class _LaneState:
+    """The end of a lane. ``anchor`` is its newest row that stays an anchor when rows follow."""
+
     seq: int
     chain: bytes
+    anchor: int
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether the last row is no anchor any more when rows follow."""
+        return self.anchor < self.seq < self.anchor + ANCHOR_EVERY
+
+    def followed_by(self, part: Committed) -> "_LaneState":
+        """Return the end of the lane when this part of a commit has been written."""
+        return _LaneState(part.last, part.chain, self.anchor if self.gives_way else self.seq)
 
 
 def require_fixed_sqlite(version: str) -> None:
@@ -188,8 +201,10 @@ class Reader:
 
     def lane_range(self, epoch: Epoch, lane: Lane) -> LaneRange:
         """Return what is held of one lane of one epoch."""
-        low, high = self.bounds(epoch, lane)
-        return LaneRange(low, high, self._chain(epoch, lane, high))
+        with self._db:  # one view: the anchor at the end moves with every commit
+            low, high = self.bounds(epoch, lane)
+            chain = self._chain(epoch, lane, high)
+        return LaneRange(low, high, chain)
 
     def read(
         self, epoch: Epoch, lane: Lane, after: int, *, bytes_max: int, upto: int = SEQ_MASK
@@ -220,22 +235,22 @@ class Reader:
         return entries
 
     def chain_at(self, epoch: Epoch, lane: Lane, seq: int) -> bytes | None:
-        """Return h(seq), computed from the nearest commit before; ``None`` if not held."""
+        """Return h(seq), computed from the nearest anchor before; ``None`` if not held."""
         low, high = self.bounds(epoch, lane)
         if not (0 if low == 1 else low) <= seq <= high:
             return None
         return self._chain(epoch, lane, seq)
 
     def _chain(self, epoch: Epoch, lane: Lane, seq: int) -> bytes:
-        point, chain = self._commit_before(epoch, lane, seq)
+        point, chain = self._anchor_before(epoch, lane, seq)
         while point < seq:
             entries = self.read(epoch, lane, point, bytes_max=1 << 20, upto=seq)
             chain = extend_chain(chain, (entry.body for entry in entries))
             point = entries[-1].seq
         return chain
 
-    def commit_after(self, epoch: Epoch, lane: Lane, seq: int) -> tuple[int, bytes] | None:
-        """Return the first commit end at or after ``seq``: its number and chain value."""
+    def anchor_after(self, epoch: Epoch, lane: Lane, seq: int) -> tuple[int, bytes] | None:
+        """Return the first anchor at or after ``seq``: its number and chain value."""
         base = epoch.number << EPOCH_SHIFT
         for key, chain in self._db.execute(
             f"SELECT key, chain FROM {lane} WHERE key BETWEEN ? AND ? AND chain IS NOT NULL"  # noqa: S608
@@ -245,7 +260,7 @@ class Reader:
             return key & SEQ_MASK, chain
         return None
 
-    def _commit_before(self, epoch: Epoch, lane: Lane, seq: int) -> tuple[int, bytes]:
+    def _anchor_before(self, epoch: Epoch, lane: Lane, seq: int) -> tuple[int, bytes]:
         base = epoch.number << EPOCH_SHIFT
         for key, chain in self._db.execute(
             f"SELECT key, chain FROM {lane} WHERE key BETWEEN ? AND ? AND chain IS NOT NULL"  # noqa: S608
@@ -255,10 +270,10 @@ class Reader:
             return key & SEQ_MASK, chain
         return 0, genesis(epoch.uuid, lane)
 
-    def commits(
+    def anchors(
         self, epoch: Epoch, lane: Lane, after: int = 0, upto: int = SEQ_MASK
     ) -> list[tuple[int, bytes]]:
-        """Return the ends of commits in ``(after, upto]`` with their stored chain values."""
+        """Return the anchors in ``(after, upto]``: their numbers and chain values."""
         base = epoch.number << EPOCH_SHIFT
         rows = self._db.execute(
             f"SELECT key, chain FROM {lane} WHERE key > ? AND key <= ? AND chain IS NOT NULL"  # noqa: S608
@@ -352,8 +367,16 @@ class Store(Reader):
         return 0
 
     def _lane_states(self) -> dict[Lane, _LaneState]:
-        ranges = {lane: self.lane_range(self.epoch, lane) for lane in Lane}
-        return {lane: _LaneState(held.highest, held.chain) for lane, held in ranges.items()}
+        return {lane: self._lane_state(lane) for lane in Lane}
+
+    def _lane_state(self, lane: Lane) -> _LaneState:
+        _, high = self.bounds(self.epoch, lane)
+        try:
+            chain = self._chain(self.epoch, lane, high)
+        except CorruptRecord as damage:
+            # The last anchor is lost, and a record before it: go on from what can be proved.
+            chain = self._chain(self.epoch, lane, damage.seq - 1)
+        return _LaneState(high, chain, high)
 
     def head(self, lane: Lane) -> tuple[int, bytes]:
         """Return the last sequence number of a lane and its chain value."""
@@ -388,7 +411,7 @@ class Store(Reader):
                     [(name, epoch, lane.value, *at) for (name, epoch, lane), at in cursors.items()],
                 )
         for part in done:
-            self._lanes[part.lane] = _LaneState(part.last, part.chain)
+            self._lanes[part.lane] = self._lanes[part.lane].followed_by(part)
         return done
 
     def _prepare(self, lane: Lane, records: Sequence[Record]) -> Committed | None:
@@ -407,6 +430,8 @@ class Store(Reader):
             (key + index, crc_of(body), body, None) for index, body in enumerate(part.bodies)
         ]
         rows[-1] = (*rows[-1][:3], part.chain)
+        if self._lanes[part.lane].gives_way:
+            self._db.execute(f"UPDATE {part.lane} SET chain = NULL WHERE key = ?", (key - 1,))  # noqa: S608
         self._db.executemany(f"INSERT INTO {part.lane} VALUES (?, ?, ?, ?)", rows)  # noqa: S608
 
     def _insert_side(self, records: Sequence[Record], data: Committed | None) -> None:

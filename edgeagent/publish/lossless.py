@@ -13,6 +13,7 @@ import apsw
 import structlog
 
 from edgeagent.journal import Recorder
+from edgeagent.journal.store import CorruptRecord
 from edgeagent.model.backoff import backoff_s
 from edgeagent.model.record import Lane
 from edgeagent.model.settings import BrokerSettings, StreamSettings
@@ -26,6 +27,8 @@ from edgeagent.publish.outlet import Outlet
 
 NEW_EPOCH_EVERY_NS = 60 * 10**9
 SETTLED_AFTER_S = 1.0
+
+_ENDINGS = (BrokerUnreachable, BrokerRefused, apsw.Error, CorruptRecord)
 
 log = structlog.get_logger()
 
@@ -64,7 +67,10 @@ class LosslessStream:
                 await _in_a_task_of_its_own(self._connect_and_serve())
             except (BrokerUnreachable, BrokerRefused) as error:
                 self._change("down", str(error))
-            except apsw.Error as error:  # acquisition goes on: it is the old pages that are read
+            except (
+                apsw.Error,
+                CorruptRecord,
+            ) as error:  # acquisition goes on: it is the old pages that are read
                 mend = "edgeagent journal verify says what is lost"
                 self._change("down", f"the journal cannot be read: {error}; {mend}")
             lasted = loop.time() - began_s > max(SETTLED_AFTER_S, wait_s)
@@ -121,7 +127,7 @@ class LosslessStream:
     ) -> None:
         """Run the tasks of one connection until it ends.
 
-        :raises BrokerUnreachable, BrokerRefused, apsw.Error: why it ended
+        :raises BrokerUnreachable, BrokerRefused, apsw.Error, CorruptRecord: why it ended
         """
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -132,7 +138,7 @@ class LosslessStream:
                 tasks.create_task(self._tick(announcer, catch_ups), name="publish:head")
                 tasks.create_task(self._until_closed(session), name="publish:closed")
         except ExceptionGroup as group:
-            expected, others = group.split((BrokerUnreachable, BrokerRefused, apsw.Error))
+            expected, others = group.split(_ENDINGS)
             if others is not None or expected is None:
                 raise
             raise expected.exceptions[0] from None

@@ -104,16 +104,18 @@ class Stream:
             self.after, self.chain = cursor
 
     async def _from_disk(self, bytes_max: int) -> Batch | None:
+        end = self._durable_end
         try:
             entries = await self._journal.read(
-                self.epoch, self.lane, self.after, bytes_max=bytes_max, upto=self._durable_end
+                self.epoch, self.lane, self.after, bytes_max=bytes_max, upto=end
             )
         except CorruptRecord as error:
             return await self._around(error.seq, bytes_max)
-        if not entries:
-            return None
-        bodies = [entry.body for entry in entries]
-        return self._take(bodies, extend_chain(self.chain, bodies))
+        if entries:
+            bodies = [entry.body for entry in entries]
+            return self._take(bodies, extend_chain(self.chain, bodies))
+        gone = end is not None and self.after < end
+        return await self._around(self.after + 1, bytes_max) if gone else None
 
     @property
     def _durable_end(self) -> int | None:
@@ -130,7 +132,7 @@ class Stream:
         return batch
 
     async def _around(self, damaged: int, bytes_max: int) -> Batch | None:
-        """Take the rest of a commit that holds damaged records, naming those that are missing.
+        """Take the rest up to the next anchor, naming the damaged records that are missing.
 
         Go on behind a prefix that was purged.
         """
@@ -141,10 +143,12 @@ class Stream:
                 return None
             self.go_on_behind(start)
             return await self._from_disk(bytes_max)
-        commit_end = await self._journal.commit_after(self.epoch, self.lane, damaged)
-        if commit_end is None:
+        anchor = await self._journal.anchor_after(self.epoch, self.lane, damaged)
+        if anchor is None:
             return None
-        last, chain = commit_end
+        last, chain = anchor
+        if self.epoch == self._journal.epoch and last > self._journal.heads[self.lane][0]:
+            return None  # of a commit that the journal has not vouched for yet
         found = await self._readable(last)
         missing = sorted(set(range(self.after + 1, last + 1)) - {entry.seq for entry in found})
         batch = Batch(
@@ -180,13 +184,13 @@ async def provable(journal: Journal, epoch: Epoch, lane: Lane, seq: int) -> Curs
     """Return the place ``seq`` with its chain value, ``None`` if the journal does not hold it.
 
     When a prefix was purged its chain value is gone as well; instead of places before the first
-    commit end that is still held, that one is returned.
+    anchor that is still held, that one is returned.
 
-    :raises CorruptRecord: if a damaged record stands between ``seq`` and the commit before
+    :raises CorruptRecord: if a damaged record stands between ``seq`` and the anchor before
     """
     held = await journal.lane_range(epoch, lane)
     if held.lowest > 1:
-        first = await journal.commit_after(epoch, lane, held.lowest)
+        first = await journal.anchor_after(epoch, lane, held.lowest)
         if first is not None and seq < first[0]:
             return Cursor(*first)
     chain = await journal.chain_at(epoch, lane, seq)

@@ -211,7 +211,7 @@ async def test_a_slow_consumer_does_not_delay_a_fast_one(
                 batch = await received.get()
                 slow.held.setdefault(batch.key, Held(*batch.key)).take(batch)
                 slow.send_receipt(*batch.key)
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.005)
 
         slow.drops = queues
         working = asyncio.create_task(work_off())
@@ -292,7 +292,7 @@ async def test_what_is_ahead_of_receipts_is_bounded(
     to commit, as far as its patience reaches; and nothing piles up in memory.
     """
     bound(monkeypatch, 8000)
-    site = Site(tmp_path, broker, batch_bytes=1024, resend_after="2 s")
+    site = Site(tmp_path, broker, batch_bytes=1024, resend_after="1 s")
     async with Consumer(broker.port, site.name) as central, site:
         central.commits = False
         await until("heard", lambda: site.delivery.listens("central"))

@@ -335,6 +335,20 @@ async def test_a_frozen_broker_is_noticed_by_the_keepalive(tmp_path):
         os.kill(broker.pid, signal.SIGCONT)
 
 
+def _key_usage(*, certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not certificates,
+        key_cert_sign=certificates,
+        crl_sign=certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
 def make_certificate(directory: Path, name: str, issuer: tuple[Any, Any] | None) -> tuple[Any, Any]:
     """Write ``name``.pem and ``name``.key, signed by the issuer or by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -350,6 +364,7 @@ def make_certificate(directory: Path, name: str, issuer: tuple[Any, Any] | None)
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=2))
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .add_extension(_key_usage(certificates=issuer is None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(

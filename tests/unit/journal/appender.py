@@ -27,11 +27,11 @@ async def append_for_ever(directory: Path, seed: int) -> None:
     journal = await Journal.open(directory, SystemClock())
     say("open")
     while True:
-        records = []
+        records, most = [], random.choice([3, 30])
         for lane in Lane:
             at = journal.heads[lane][0]
             make = frame if lane is Lane.DATA else lambda n: event(str(n))
-            records += [make(float(at + i)) for i in range(1, random.randint(1, 30))]
+            records += [make(float(at + i)) for i in range(1, random.randint(1, most))]
         for part in await journal.append(records):
             say(part.lane, part.last, part.chain.hex())
         await journal.move_log()

@@ -116,7 +116,7 @@ async def test_everything_can_be_asked_through_the_loop(journal):
     assert [e.body for e in await journal.read(epoch, Lane.DATA, 0, bytes_max=ALL)] == bodies
     assert len(await journal.read(epoch, Lane.DATA, 0, bytes_max=ALL, upto=2)) == 2
     assert await journal.chain_at(epoch, Lane.DATA, 3) == chain
-    assert await journal.commit_after(epoch, Lane.DATA, 1) == (3, chain)
+    assert await journal.anchor_after(epoch, Lane.DATA, 1) == (3, chain)
     assert await journal.lane_range(epoch, Lane.DATA) == (1, 3, chain)
     assert [d.number for d in await journal.descriptions(Lane.DATA, "S")] == [1]
     assert await journal.checkpoint() == (0, 3, b"state")

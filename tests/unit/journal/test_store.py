@@ -18,6 +18,7 @@ from edgeagent.journal.journal import FILE_NAME
 from edgeagent.journal.store import (
     CorruptRecord,
     Cursor,
+    Epoch,
     Reader,
     Store,
     UnfixedSQLite,
@@ -216,27 +217,72 @@ def test_evidence_of_any_range_is_found(tmp_path_factory, has):
 # -- chains ------------------------------------------------------------------------------------
 
 
-@given(commits=st.lists(st.integers(1, 7), max_size=8))
-def test_the_chain_is_known_at_every_record(tmp_path_factory, commits):
-    store = Store(tmp_path_factory.mktemp("chain") / FILE_NAME, 0)
-    bodies = fill(store, commits)
-    uuid, last = store.epoch.uuid, len(bodies)
-    for seq in range(last + 1):
-        assert store.chain_at(store.epoch, Lane.DATA, seq) == chain_of(
-            uuid, Lane.DATA, bodies[:seq]
-        )
+@given(
+    lives=st.lists(
+        st.lists(st.one_of(st.integers(1, 3), st.integers(1, 40)), max_size=15), max_size=4
+    )
+)
+def test_the_chain_is_known_at_every_record(tmp_path_factory, lives):
+    """However records were cut into commits, and wherever the journal was opened again."""
+    path = tmp_path_factory.mktemp("chain") / FILE_NAME
+    bodies: list[bytes] = []
+    for commits in lives:
+        store = Store(path, 0)
+        bodies = fill(store, commits)
+        store.close()
+    store = Store(path, 0)
+    last = len(bodies)
+    chains = [chain_of(store.epoch.uuid, Lane.DATA, [])]
+    for body in bodies:
+        chains.append(extend_chain(chains[-1], [body]))
+    assert chains[-1] == chain_of(store.epoch.uuid, Lane.DATA, bodies)
+    assert store.head(Lane.DATA) == (last, chains[last])
+    assert [store.chain_at(store.epoch, Lane.DATA, seq) for seq in range(last + 1)] == chains
     assert store.chain_at(store.epoch, Lane.DATA, last + 1) is None
     assert store.chain_at(store.epoch, Lane.DATA, -1) is None
-    ends = [sum(commits[:n]) for n in range(1, len(commits) + 1)]
-    assert [seq for seq, _ in store.commits(store.epoch, Lane.DATA)] == ends
+    anchors = store.anchors(store.epoch, Lane.DATA)
+    assert anchors == [(seq, chains[seq]) for seq, _ in anchors]
+    places = [0, *(seq for seq, _ in anchors)]
+    assert places[-1] == last
+    largest = max(itertools.chain([1], *lives))
+    assert all(b - a < 16 + largest for a, b in itertools.pairwise(places))
+    assert len(anchors) <= last / 16 + len(lives) + 1
     for seq in range(1, last + 1):
-        end = min(end for end in ends if end >= seq)
-        assert store.commit_after(store.epoch, Lane.DATA, seq) == (
-            end,
-            chain_of(uuid, Lane.DATA, bodies[:end]),
+        assert store.anchor_after(store.epoch, Lane.DATA, seq) == next(
+            anchor for anchor in anchors if anchor[0] >= seq
         )
-    assert store.commit_after(store.epoch, Lane.DATA, last + 1) is None
+    assert store.anchor_after(store.epoch, Lane.DATA, last + 1) is None
+    assert verify_lane(store, store.epoch, Lane.DATA) == (last, [])
     store.close()
+
+
+def test_a_commit_that_fails_leaves_the_last_row_its_chain_value(store, path):
+    bodies = fill(store, [1, 1])
+    with pytest.raises(TypeError):
+        store.commit([frame(9.0)], checkpoint=object())
+    uuid = store.epoch.uuid
+    assert store.anchors(store.epoch, Lane.DATA) == [(2, chain_of(uuid, Lane.DATA, bodies))]
+    bodies = fill(store, [1])
+    assert store.anchors(store.epoch, Lane.DATA) == [(3, chain_of(uuid, Lane.DATA, bodies))]
+
+
+def test_who_reads_beside_the_writer_is_not_misled_by_an_end_that_moves(store, path, monkeypatch):
+    """A commit between two looks takes back the chain value at what was the end."""
+    bodies = fill(store, [1] * 5)
+    raw(path, "UPDATE data SET crc = crc + 1 WHERE key = 2")
+    reader, bounds = Reader(path), Reader.bounds
+
+    def commit_behind(reader: Reader, epoch: Epoch, lane: Lane) -> tuple[int, int]:
+        found = bounds(reader, epoch, lane)
+        fill(store, [1])
+        return found
+
+    monkeypatch.setattr(Reader, "bounds", commit_behind)
+    held = reader.lane_range(store.epoch, Lane.DATA)
+    _, faults = verify_lane(reader, store.epoch, Lane.DATA)
+    reader.close()
+    assert held == (1, 5, chain_of(store.epoch.uuid, Lane.DATA, bodies))
+    assert faults == [f"{store.epoch.uuid} record 2 of lane data is damaged on disk"]
 
 
 def test_a_look_at_a_lane_does_not_read_the_lane(store):
@@ -320,12 +366,13 @@ def test_a_checkpoint_comes_back_with_the_place_behind_which_it_is_true(store):
 # -- damage ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def damaged(store, path):
-    """Ten frames in commits of 4, 4 and 2, to be damaged with a statement on frame ``seq``."""
+@pytest.fixture(params=[[4, 4, 2], [2] * 5, [1] * 10], ids=str)
+def damaged(request, store, path, monkeypatch):
+    """Ten frames, chain values at 4, 8 and 10, to be damaged with a statement."""
+    monkeypatch.setattr(store_module, "ANCHOR_EVERY", 4)
 
     def damage(sql: str, *values: object) -> list[bytes]:
-        bodies = fill(store, [4, 4, 2])
+        bodies = fill(store, request.param)
         raw(path, sql, *values)
         return bodies
 
@@ -346,7 +393,7 @@ def test_a_damaged_record_is_located_and_there_is_a_way_round(store, damaged, wa
         bodies = damaged(
             "UPDATE data SET body = ? WHERE key = ?", flipped(frame(seq - 0.5).body(seq)), seq
         )
-    else:  # not the last of its commit: that is a test of its own
+    else:  # not one with a chain value: that is a test of its own
         bodies = damaged("DELETE FROM data WHERE key = ?", seq)
     if seq > 1:  # what is before it is still returned
         entries = store.read(store.epoch, Lane.DATA, 0, bytes_max=ALL)
@@ -357,7 +404,7 @@ def test_a_damaged_record_is_located_and_there_is_a_way_round(store, damaged, wa
     assert f"record {seq} of lane data" in str(caught.value)
     count, faults = verify_lane(store, store.epoch, Lane.DATA)
     assert (count, faults) == (9, [f"{store.epoch.uuid} {caught.value}"])
-    end, chain = store.commit_after(store.epoch, Lane.DATA, seq)
+    end, chain = store.anchor_after(store.epoch, Lane.DATA, seq)
     assert chain == chain_of(store.epoch.uuid, Lane.DATA, bodies[:end])
     rest = store.read(store.epoch, Lane.DATA, end, bytes_max=ALL)
     assert extend_chain(chain, (e.body for e in rest)) == store.head(Lane.DATA)[1]
@@ -405,6 +452,31 @@ def test_a_lost_end_of_a_commit_is_found_and_the_journal_still_opens(store, dama
     assert again.head(Lane.DATA) == (9, chain_of(again.epoch.uuid, Lane.DATA, bodies[:9]))
     assert fill(again, [1]) == bodies
     assert verify_lane(again, again.epoch, Lane.DATA) == (10, [])
+    again.close()
+
+
+@pytest.mark.parametrize("seq", [9, 10])
+def test_behind_a_chain_value_that_nobody_can_compute_the_journal_goes_on(
+    store, damaged, path, seq
+):
+    """The end is lost and a record before it damaged: it goes on from what can be proved."""
+    bodies = damaged("SELECT 1") + fill(store, [2])[10:]
+    raw(path, "DELETE FROM data WHERE key = 12")
+    raw(path, "UPDATE data SET body = 'x', chain = NULL WHERE key = ?", seq)
+    raw(path, "UPDATE data SET chain = NULL WHERE key > 8")
+    store.close()
+    again = Store(path, 0)
+    provable = chain_of(again.epoch.uuid, Lane.DATA, bodies[: seq - 1])
+    assert again.head(Lane.DATA) == (11, provable)
+    named = f"{again.epoch.uuid} record {seq} of lane data is damaged on disk"
+    end = f"{again.epoch.uuid} lane data: ends with record 11 inside a commit"
+    assert verify_lane(again, again.epoch, Lane.DATA) == (10, [named, end])
+    (part,) = again.commit([frame(11.5), frame(12.5)])
+    assert verify_lane(again, again.epoch, Lane.DATA) == (12, [named])
+    *_, round_it = _batches(again, "berlin-1", again.epoch, Lane.DATA, None, None)
+    assert (list(round_it.missing), round_it.last) == ([seq], 13)
+    assert (round_it.prev, round_it.chain) == (provable, part.chain)
+    assert part.chain == extend_chain(provable, part.bodies)
     again.close()
 
 

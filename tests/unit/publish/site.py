@@ -123,6 +123,11 @@ class Site:
         finally:
             await self.stop()
 
+    @property
+    def serving(self) -> bool:
+        """Whether the live stream has begun on a connection."""
+        return any(task.get_name() == "publish:data" for task in asyncio.all_tasks())
+
     async def stop(self) -> None:
         """End as the agent does; fail if one of its tasks had ended before."""
         tasks, self._tasks = self._tasks, []

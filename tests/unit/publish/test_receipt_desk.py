@@ -87,9 +87,7 @@ def receipt(desk: Desk, **changes: Any) -> bytes:
 
 
 @given(upto=st.integers(-3, HIGHEST + 5), of=st.integers(0, HIGHEST))
-def test_a_receipt_is_taken_when_it_is_true_of_what_was_sent(
-    desk: Desk, upto: int, of: int
-) -> None:
+def test_a_receipt_is_taken_when_it_is_true(desk: Desk, upto: int, of: int) -> None:
     verdict = desk.check(receipt(desk, upto=upto, chain=desk.chains[of].hex()))
     if upto < 0:
         assert verdict == Refusal("malformed: a number or a name is out of range")
@@ -159,14 +157,11 @@ def test_depth_and_false_utf_8_are_malformed(desk: Desk, payload: bytes) -> None
     assert verdict.reason.startswith("malformed: ")
 
 
-@pytest.mark.parametrize(
-    ("consumer", "reason"),
-    [("gone", "not enrolled"), ("nobody", "not enrolled"), ("x" * 999, "not")],
-)
-def test_only_the_enrolled_are_heard(desk: Desk, consumer: str, reason: str) -> None:
+@pytest.mark.parametrize("consumer", ["gone", "nobody", "x" * 999])
+def test_only_the_enrolled_are_heard(desk: Desk, consumer: str) -> None:
     verdict = desk.check(receipt(desk, consumer=consumer), consumer)
     assert isinstance(verdict, Refusal)
-    assert verdict.reason.startswith(reason)
+    assert verdict.reason.startswith("not enrolled")
 
 
 def test_a_retained_receipt_is_refused_unread(desk: Desk) -> None:
@@ -178,9 +173,8 @@ def test_a_retained_receipt_is_refused_unread(desk: Desk) -> None:
 
 def test_what_it_remembers_is_bounded(desk: Desk) -> None:
     """Goal: memory does not grow with what is sent; what is forgotten is on the disk."""
-    with tempfile.TemporaryDirectory():
-        for last in range(1, 2 * POINTS_MAX):
-            desk.desk.sent(Batch(SITE, "another", Lane.EVENT, last, [b""], b"", b""))
+    for last in range(1, 2 * POINTS_MAX):
+        desk.desk.sent(Batch(SITE, "another", Lane.EVENT, last, [b""], b"", b""))
     assert len(desk.desk._points) == POINTS_MAX
     verdict = desk.check(receipt(desk, upto=SENT, chain=desk.chains[SENT].hex()))
     assert isinstance(verdict, Accepted)

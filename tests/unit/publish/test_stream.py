@@ -207,22 +207,22 @@ async def test_a_stream_goes_on_behind_a_cursor(tmp_path: Path) -> None:
         assert await stream.next_batch(1000) is None
 
 
-async def test_behind_a_purged_prefix_the_first_commit_end_can_be_proved(tmp_path: Path) -> None:
+async def test_behind_a_purged_prefix_the_first_anchor_can_be_proved(tmp_path: Path) -> None:
     """Goal: where the first rows are gone, a place is named with a true chain value, or none."""
     shelf = Shelf(tmp_path)
     async with shelf.opened() as journal:
         for _ in range(3):
-            await shelf.append(journal, [10] * 5)
+            await shelf.append(journal, [10] * 20)
     shelf.by_hand("DELETE FROM data WHERE key <= 7")
     async with shelf.opened() as journal:
-        for seq in range(16):
+        for seq in range(61):
             place = await provable(journal, journal.epoch, Lane.DATA, seq)
-            expected = max(seq, 10)
+            expected = max(seq, 20)
             assert place == Cursor(expected, shelf.chains[expected])
-        assert await provable(journal, journal.epoch, Lane.DATA, 16) is None
+        assert await provable(journal, journal.epoch, Lane.DATA, 61) is None
         stream = Stream(journal, "s", journal.epoch, Lane.DATA, 2, shelf.chains[2])
         assert await drain(stream, shelf, 1000) == []
-        assert stream.after == 15
+        assert stream.after == 60
 
 
 async def test_an_empty_lane_can_be_proved_at_its_beginning(tmp_path: Path) -> None:
