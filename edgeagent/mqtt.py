@@ -316,6 +316,8 @@ class Session:
         if isinstance(error, ssl.SSLError):  # TLS 1.3: the broker judges our certificate afterwards
             refusal = self._unreachable(error)
             self._end(str(refusal), refusal)
+        elif error is not None and self._settings.tls and not self._answer.done():
+            self._end(f"connection lost ({error}; is a certificate_file asked for?)")
         elif error is not None:
             self._end(f"connection lost: {error}")
         else:  # mosquitto 2.0.11 gives no reason when another client takes over

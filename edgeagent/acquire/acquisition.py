@@ -79,6 +79,9 @@ class Acquisition:
             self._put(self.continuity.retire(key, context, at))
         for group, compiled in self._compiled.items():
             self._put(self.continuity.begin(group, compiled.schema, context, at))
+        if "agent_killed" in self.continuity.causes():
+            text = "the agent had ended without a word; what it did not read is in gaps"
+            self.recorder.event("agent.killed", "warning", text)
         self.recorder.snapshot = self.continuity.snapshot
 
     async def _restore(self) -> None:
@@ -134,6 +137,8 @@ class Acquisition:
         """Condition a frame and hand it to the recorder, with the gaps that it ends or opens.
 
         Only live frames make up the time line: one that is filled in later annotates a gap.
+
+        :param skipped: ticks that were missed because this frame took longer than its period
         """
         group, recorder = frame.group, self.recorder
         if not recorder.accepting:

@@ -166,7 +166,7 @@ class Continuity:
     def good(self, frame: Frame, context: int, skipped: int) -> list[Record]:
         """Take note of a frame; return the gaps that it closes or opens, to stand before it.
 
-        :param skipped: ticks that were missed since the frame before because a poll overran
+        :param skipped: ticks that were missed because this frame took longer than its period
         """
         line = self.lines[str(frame.group)]
         at = Instant(frame.received_utc_ns, frame.received_boot_ns)
@@ -198,6 +198,10 @@ class Continuity:
         since = None if loss.from_utc_ns is None else Bound(loss.from_utc_ns, None)
         gap = self._new(loss.cause, since, loss.detail, tags)
         return [_written(line, gap, context, at, Bound(loss.to_utc_ns, None), tags)]
+
+    def causes(self) -> set[str]:
+        """Return the causes of the gaps that are open."""
+        return {gap.cause for line in self.lines.values() for gap in line.gaps.values()}
 
     def open_count(self) -> int:
         """Return how many gaps are open."""
@@ -258,9 +262,6 @@ class Continuity:
             records += self._miss(line, context, at, cause, detail, tags)
         return records
 
-
-Reason: TypeAlias = tuple[str, str | None]
-"""Cause and detail of a gap."""
 
 _CAUSES = {
     quality.BAD_TIMEOUT: "timeout",

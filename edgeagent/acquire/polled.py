@@ -10,7 +10,15 @@ import structlog
 from edgeagent.acquire.acquisition import Acquisition
 from edgeagent.acquire.link import keep_link
 from edgeagent.acquire.schedule import Due, tick_after
-from edgeagent.driver import BadReply, GroupSchema, Identity, Instrument, LinkLost, PolledDriver
+from edgeagent.driver import (
+    BadReply,
+    Frame,
+    GroupSchema,
+    Identity,
+    Instrument,
+    LinkLost,
+    PolledDriver,
+)
 from edgeagent.model.backoff import backoff_s
 
 SILENT_POLLS_MAX = 3
@@ -85,12 +93,12 @@ class PolledLink:
             self._recorder.poll_started()
         try:
             for group in sorted(ready, key=self._silent_since):
-                if self._is_left_alone(group.instrument, loop.time()):
-                    cause = self.status.silent.get(group.instrument)
-                    self._acquisition.miss(group, "timeout", cause)
-                else:
-                    await self._poll_group(group)
-                self.status.skipped += self._due[group].advance(loop.time())
+                frame = await self._poll_group(group)
+                missed = self._due[group].advance(loop.time())
+                self.status.skipped += missed
+                if frame is not None:
+                    self._acquisition.take(frame, missed)
+                    self.status.frames += 1
                 waiting -= 1
                 self._recorder.poll_ended()
         finally:
@@ -112,25 +120,24 @@ class PolledLink:
             if group.instrument not in self._silent
         )
 
-    async def _poll_group(self, group: GroupSchema) -> None:
-        silence = self._silent.get(group.instrument)
-        due = self._due[group]
+    async def _poll_group(self, group: GroupSchema) -> Frame | None:
+        """Return the frame of one group, or ``None`` when it is noted that there is none."""
+        instrument = group.instrument
+        if self._is_left_alone(instrument, asyncio.get_running_loop().time()):
+            self._acquisition.miss(group, "timeout", self.status.silent.get(instrument))
+            return None
         try:
-            if silence is not None:
-                self._acquisition.identified(await self._driver.identify(group.instrument))
-                del self._silent[group.instrument]
-                self.status.silent.pop(group.instrument, None)
-            frame = await self._driver.poll(group)
+            if instrument in self._silent:
+                self._acquisition.identified(await self._driver.identify(instrument))
+                del self._silent[instrument]
+                self.status.silent.pop(instrument, None)
+            return await self._driver.poll(group)
         except BadReply as error:
-            due.skipped = 0
             self.status.failures += 1
             self._acquisition.miss(group, error.cause, error.detail)
             if error.cause == "timeout":
-                self._fell_silent(group.instrument, error.detail)
-            return
-        self._acquisition.take(frame, due.skipped)
-        due.skipped = 0
-        self.status.frames += 1
+                self._fell_silent(instrument, error.detail)
+            return None
 
     def _fell_silent(self, instrument: str, detail: str) -> None:
         silence = self._silent.setdefault(instrument, _Silence())

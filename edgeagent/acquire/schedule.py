@@ -24,14 +24,10 @@ def following_tick(tick: int, now_s: float, period_s: float) -> tuple[int, int]:
 
 @dataclass(slots=True)
 class Due:
-    """When one group is polled next.
-
-    :ivar skipped: ticks missed since the last frame
-    """
+    """When one group is polled next."""
 
     period_s: float
     tick: int
-    skipped: int = 0
 
     @property
     def at_s(self) -> float:
@@ -41,5 +37,4 @@ class Due:
     def advance(self, now_s: float) -> int:
         """Go on to the following tick; return how many were missed."""
         self.tick, missed = following_tick(self.tick, now_s, self.period_s)
-        self.skipped += missed
         return missed

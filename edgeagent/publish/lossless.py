@@ -67,10 +67,7 @@ class LosslessStream:
                 await _in_a_task_of_its_own(self._connect_and_serve())
             except (BrokerUnreachable, BrokerRefused) as error:
                 self._change("down", str(error))
-            except (
-                apsw.Error,
-                CorruptRecord,
-            ) as error:  # acquisition goes on: it is the old pages that are read
+            except (apsw.Error, CorruptRecord) as error:  # old pages: acquisition goes on
                 mend = "edgeagent journal verify says what is lost"
                 self._change("down", f"the journal cannot be read: {error}; {mend}")
             lasted = loop.time() - began_s > max(SETTLED_AFTER_S, wait_s)

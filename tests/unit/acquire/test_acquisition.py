@@ -55,9 +55,9 @@ def live(tmp_path, clock):
         await recorder.load()
         recorder.set_context({"boot_id": clock.boot_id})
         agent = Agent(recorder, clock, groups)
+        await agent.acquisition.begin()  # before this life's own context is in the journal
         committing = asyncio.create_task(recorder.run())
         try:
-            await agent.acquisition.begin()
             await recorder.flush()
             yield agent
         finally:

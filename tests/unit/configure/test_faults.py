@@ -386,7 +386,7 @@ def test_one_profile_of_many_instruments_is_reported_once(files):
             "site.yaml: is no valid YAML: unacceptable character #x0000: special characters are "
             "not allowed; mend the syntax",
         ),
-        (b"a: " + b"[" * 400, "site.yaml: is nested too deeply; write fewer levels"),
+        (b"a: " + b"[" * 1000, "site.yaml: is nested too deeply; write fewer levels"),
         (
             b"a: 1\n---\nb: 2\n",
             "site.yaml:2: is no valid YAML: but found another document (expected a single "
