@@ -298,9 +298,9 @@ class Session:
             while self._wire.pending and not self._ended.done():
                 self._client.loop_read()
         except Exception as error:
-            log.exception("mqtt.failed", broker=self._settings.url)
             self._end(f"internal error: {error!r}")
             self._wire.abort()
+            log.exception("mqtt.failed", broker=self._settings.url)
 
     def _want_write(self, *_: object) -> None:
         if not self._writing:

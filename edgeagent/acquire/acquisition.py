@@ -72,6 +72,9 @@ class Acquisition:
             self._compiled[group] = Compiled(
                 schema, compile_conditioner(group.tags), compile_encoder(group, schema)
             )
+        if self.continuity.was_killed():
+            text = "the agent had ended without a word; what it did not read is in gaps"
+            self.recorder.event("agent.killed", "warning", text)
         context = self.recorder.context_number(Lane.DATA)
         in_use = {str(group): compiled.schema for group, compiled in self._compiled.items()}
         for key in self.continuity.retired(in_use):
@@ -79,9 +82,6 @@ class Acquisition:
             self._put(self.continuity.retire(key, context, at))
         for group, compiled in self._compiled.items():
             self._put(self.continuity.begin(group, compiled.schema, context, at))
-        if "agent_killed" in self.continuity.causes():
-            text = "the agent had ended without a word; what it did not read is in gaps"
-            self.recorder.event("agent.killed", "warning", text)
         self.recorder.snapshot = self.continuity.snapshot
 
     async def _restore(self) -> None:

@@ -142,6 +142,10 @@ class Continuity:
             for gap in line.gaps.values():
                 gap.since = _of_another_boot(gap.since)
 
+    def was_killed(self) -> bool:
+        """Return whether what was restored is of an agent that read and never said it ended."""
+        return any(line.last is not None and line.due() for line in self.lines.values())
+
     def retired(self, in_use: Mapping[str, int]) -> list[str]:
         """Return the groups that are no longer read, or no longer under the schema they had.
 
@@ -198,10 +202,6 @@ class Continuity:
         since = None if loss.from_utc_ns is None else Bound(loss.from_utc_ns, None)
         gap = self._new(loss.cause, since, loss.detail, tags)
         return [_written(line, gap, context, at, Bound(loss.to_utc_ns, None), tags)]
-
-    def causes(self) -> set[str]:
-        """Return the causes of the gaps that are open."""
-        return {gap.cause for line in self.lines.values() for gap in line.gaps.values()}
 
     def open_count(self) -> int:
         """Return how many gaps are open."""

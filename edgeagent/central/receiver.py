@@ -119,10 +119,12 @@ class Receiver:
         self._stopping = asyncio.Event()
         self._session: Session | None = None
         self._inbox: list[tuple[Message, Session | None]] = []
+        self._overflowing = False
         self._arrived = asyncio.Event()
         self._greeting = False
         self._receipts = _Pacer(settings.receipt_every_s, self._send_receipt)
         self._holes = _Holes(settings.hole_s)
+        self._proofs = _Repetition(settings.hole_s)
         self._flood_gate = _FloodGate(clock)
 
     def stop(self) -> None:
@@ -200,6 +202,9 @@ class Receiver:
             return
         if len(self._inbox) >= INBOX_MESSAGES_MAX:
             # Only a broker without a window (3.1.1, QoS 0) gets here. The agent sends it again.
+            if not self._overflowing:
+                log.warning("inbox.full", messages=INBOX_MESSAGES_MAX)
+            self._overflowing = True
             if self._session is not None:
                 self._session.acknowledge(message)
             return
@@ -212,7 +217,7 @@ class Receiver:
         while not self._stopping.is_set() or self._inbox:
             await self._arrived.wait()
             self._arrived.clear()
-            inbox, self._inbox = self._inbox, []
+            inbox, self._inbox, self._overflowing = self._inbox, [], False
             greeting, self._greeting = self._greeting, False
             if not inbox and not greeting:
                 continue
@@ -246,7 +251,8 @@ class Receiver:
             self._receipts.offer(standing)
             self._holes.see(standing, done.highest.get(standing.key), now)
         for conflict in outcome.conflicts:
-            self._request(conflict.key.site, conflict_request(conflict))
+            if self._session is not None and self._proofs.is_due(conflict.id, now):
+                self._request(conflict.key.site, conflict_request(conflict))
         self.progress.holes = self._holes.open
 
     # Out
@@ -425,6 +431,22 @@ class _Holes:
                 hole.due_s = now_s + min(REPEAT_REQUEST_S_MAX, wait_s)
                 found.append(_Due(key, hole.first, hole.last))
         return found
+
+
+class _Repetition:
+    """Says the same again ever more rarely: an agent may refuse to answer for ever."""
+
+    def __init__(self, first_s: float) -> None:
+        self._first_s = first_s
+        self._next: dict[int, tuple[float, float]] = {}
+
+    def is_due(self, number: int, now_s: float) -> bool:
+        """Return whether to say this now, and take it as said."""
+        due_s, wait_s = self._next.get(number, (now_s, self._first_s))
+        if now_s < due_s:
+            return False
+        self._next[number] = (now_s + wait_s, min(REPEAT_REQUEST_S_MAX, wait_s * 2))
+        return True
 
 
 class _FloodGate:

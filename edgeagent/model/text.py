@@ -20,15 +20,15 @@ def float32_text(value: float) -> str:
     Seven, eight or nine significant digits, the first that reads back (nine always do:
     IEEE 754-2008, 5.12.2).
     """
-    longest = "%.9g" % value  # noqa: UP031 - an f-string would be no shorter
+    longest = "%.9g"
     for digits in ("%.7g", "%.8g"):
         text = digits % value
         if _ONE.unpack(_ONE.pack(float(text)))[0] == value:
             break
     else:
-        text = longest
+        text = longest % value
     if "e" in text:  # 49060848, not 4.906085e+07
-        text = min(text, longest, key=len)
+        text = min(text, longest % value, key=len)
     return "-0.0" if text == "-0" else text
 
 

@@ -103,6 +103,8 @@ class BadLuck:
 
     def receipted(self) -> bool:
         journal = self.site.journal
+        if any(journal.consumers[c.name].incarnation != c.incarnation for c in self.consumers):
+            return False  # a new database has not been noticed yet
         return all(
             journal.cursor(name, epoch, lane) is not None
             and self.site.cursor(name, lane.value, epoch.number) == self.highest(epoch.uuid, lane)
@@ -112,7 +114,7 @@ class BadLuck:
         )
 
     def highest(self, epoch: str, lane: Lane) -> int:
-        return max(self.taken[epoch, lane.value], default=0)
+        return max(self.taken.get((epoch, lane.value), {}), default=0)
 
     def check(self, consumer: Consumer) -> None:
         for (epoch, lane), taken in self.taken.items():

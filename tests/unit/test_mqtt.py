@@ -427,7 +427,7 @@ async def test_a_failing_callback_ends_the_session(broker):
     async with session_of(settings_of(broker), "broken", on_message=fail) as session:
         await session.subscribe(["boom"])
         session.publish("boom", b"")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):  # drawing a traceback takes long on a busy machine
             assert "ZeroDivisionError" in await session.closed()
 
 

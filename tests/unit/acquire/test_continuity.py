@@ -411,6 +411,17 @@ def test_a_stop_is_a_gap_until_the_next_value():
     ]
 
 
+def test_a_kill_is_told_once_and_a_stop_never():
+    """A gap that a kill left may stay open for days; a stop and a start in between are no kill."""
+    site, _ = started()
+    assert site.recorder.events == []
+    site.restart("kill")
+    assert [event[0] for event in site.recorder.events] == ["agent.killed"]
+    for _ in range(2):
+        site.restart("stop")
+        assert site.recorder.events == []
+
+
 def test_a_group_that_is_read_no_more_has_no_open_gap():
     site, before = started()
     site.restart("kill", groups=ONLY_NARROW)
@@ -419,6 +430,7 @@ def test_a_group_that_is_read_no_more_has_no_open_gap():
         (3, "agent_killed", 1, 1, None, None),
     ]
     assert [event[::2] for event in site.recorder.events] == [
+        ("agent.killed", {}),
         ("schema.retired", {"group": WIDE}),
     ]
     assert WIDE not in site.acquisition.continuity.lines
