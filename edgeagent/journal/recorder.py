@@ -57,7 +57,7 @@ class Recorder:
         self._context: dict[str, Any] = {}
         self._context_numbers = dict.fromkeys(Lane, 0)
         self._schemas: dict[bytes, int] = {}
-        self._checkpoint_ns = 0
+        self._checkpoint_ns: int | None = None
         self._epoch_wanted: str | None = None
         self._mended = journal.mended
 
@@ -186,7 +186,8 @@ class Recorder:
 
     def _checkpoint_due(self) -> bytes | None:
         now = self.clock.boot_ns()
-        if self.snapshot is None or now - self._checkpoint_ns < CHECKPOINT_EVERY_NS:
+        kept = self._checkpoint_ns
+        if self.snapshot is None or (kept is not None and now - kept < CHECKPOINT_EVERY_NS):
             return None
         self._checkpoint_ns = now
         return self.snapshot()
