@@ -89,7 +89,7 @@ class StreamSettings(Strict):
 class JournalSettings(Strict):
     """Limits of the journal."""
 
-    commit_within: DurationNs = Field(20 * 10**6, description="longest wait for the rest of a tick")
+    commit_within: DurationNs = Field(12 * 10**6, description="longest wait for the rest of a tick")
     held_bytes: int = Field(
         16_777_216, ge=65_536, description="records kept in memory while the disk refuses them"
     )

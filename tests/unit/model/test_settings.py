@@ -91,7 +91,7 @@ def test_defaults_are_those_of_the_documents():
     assert settings.topic_root == "edge/v1"
     assert settings.stream.window_messages == 20
     assert settings.stream.head_every == 10 * 10**9
-    assert settings.journal.commit_within == 20 * 10**6
+    assert settings.journal.commit_within == 12 * 10**6
     assert settings.broker.version == "5"
 
 
