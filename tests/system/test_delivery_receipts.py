@@ -26,10 +26,10 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
 
 @asynccontextmanager
 async def settled(
-    site: Site, broker: Mosquitto, records: int = 10
+    site: Site, broker: Mosquitto, records: int = 10, version: str = "5"
 ) -> AsyncIterator[tuple[Consumer, str]]:
     """A site with a consumer that has receipted everything; the consumer, and the epoch."""
-    async with Consumer(broker.port, site.name) as central, site:
+    async with Consumer(broker.port, site.name, version=version) as central, site:
         await site.record(records)
         await until("the cursor", lambda: site.cursor() == records)
         central.answers_heads = False
@@ -183,10 +183,13 @@ GARBAGE = [
 ]
 
 
-async def test_garbage_is_refused_and_endured(tmp_path: Path, broker: Mosquitto) -> None:
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_garbage_is_refused_and_endured(
+    tmp_path: Path, broker: Mosquitto, version: str
+) -> None:
     """Goal: no bytes that anyone may send on a receipt topic end the agent."""
-    site = Site(tmp_path, broker)
-    async with settled(site, broker) as (central, _):
+    site = Site(tmp_path, broker, version=version)
+    async with settled(site, broker, version=version) as (central, _):
         for number, garbage in enumerate(GARBAGE, 1):
             central.publish("receipt/central", garbage)
             await until(
