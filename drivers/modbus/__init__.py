@@ -1,12 +1,9 @@
-"""Modbus: polled registers and bits over TCP. See README.md."""
+"""Modbus: polled registers and bits over TCP, RTU and ASCII. See README.md."""
 
 from collections.abc import Sequence
 
-from drivers.modbus.profile import (
-    ModbusInstrumentSettings,
-    ModbusLinkSettings,
-    ModbusProfile,
-)
+from drivers.modbus.profile import ModbusProfile
+from drivers.modbus.settings import ModbusInstrumentSettings, ModbusLinkSettings
 from edgeagent.driver import DriverKind, Instrument, PolledDriver
 from edgeagent.model.clock import Clock
 
@@ -14,7 +11,7 @@ __all__ = ["DRIVER"]
 
 
 def _endpoint(settings: ModbusLinkSettings) -> str:
-    return f"{settings.host.lower()}:{settings.port}"
+    return settings.endpoint
 
 
 def _clash(one: ModbusInstrumentSettings, other: ModbusInstrumentSettings) -> str | None:

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from drivers.modbus.client import TcpWire, Wire
-from drivers.modbus.profile import (
-    ModbusInstrumentSettings,
-    ModbusLinkSettings,
-    ModbusProfile,
-)
+from drivers.modbus.framing import reply_bytes
+from drivers.modbus.line import LineWire
+from drivers.modbus.profile import ModbusProfile
 from drivers.modbus.reader import Reader, Unit
+from drivers.modbus.settings import ModbusInstrumentSettings, ModbusLinkSettings
+from drivers.modbus.tcp import TcpWire
+from drivers.modbus.wire import Station, Wire
 from edgeagent.driver import BadReply, Frame, GroupSchema, Identity, Instrument, LinkLost
 from edgeagent.model.clock import Clock
 from edgeagent.model.frame import Value
@@ -22,33 +22,39 @@ class ModbusDriver:
         self, settings: ModbusLinkSettings, instruments: Sequence[Instrument], clock: Clock
     ) -> None:
         self._settings = settings
-        self._stations = {each.name: _Station(each, clock) for each in instruments}
+        self._devices = {each.name: _Device(each, clock) for each in instruments}
         self._readers = {
             group: reader
-            for station in self._stations.values()
-            for group, reader in station.readers.items()
+            for device in self._devices.values()
+            for group, reader in device.readers.items()
         }
         self._wire: Wire | None = None
 
     async def connect(self) -> tuple[Identity, ...]:
         """Open the connection and ask each instrument who it is."""
         await self.close()
-        wire = TcpWire(self._settings.host, self._settings.port, self._settings.timeout)
+        wire = self._new_wire()
         await wire.open()
         self._wire = wire
-        for station in self._stations.values():
-            station.forget()
+        for device in self._devices.values():
+            device.forget()
         identities = []
-        for station in self._stations.values():
+        for device in self._devices.values():
             try:
-                identities.append(await station.identify(wire))
+                identities.append(await device.identify(wire))
             except BadReply:  # does not answer: asked again before its first value
                 continue
         return tuple(identities)
 
+    def _new_wire(self) -> Wire:
+        if self._settings.framing == "tcp":
+            return TcpWire(self._settings)
+        stations = {device.unit.number: device.station() for device in self._devices.values()}
+        return LineWire(self._settings, stations)
+
     async def identify(self, instrument: str) -> Identity:
         """Ask one instrument who it is."""
-        return await self._stations[instrument].identify(self._connected())
+        return await self._devices[instrument].identify(self._connected())
 
     async def poll(self, group: GroupSchema) -> Frame:
         """Read one group once."""
@@ -66,7 +72,7 @@ class ModbusDriver:
         return self._wire
 
 
-class _Station:
+class _Device:
     """One instrument on the link: how its groups and its identity are read."""
 
     def __init__(self, instrument: Instrument, clock: Clock) -> None:
@@ -75,6 +81,7 @@ class _Station:
         assert isinstance(settings, ModbusInstrumentSettings)
         limits = profile.modbus.limits()
         unit = Unit(settings.unit_id, profile.modbus.quirks.pause_between_requests or 0)
+        self.unit = unit
         self._instrument = instrument
         self._items = profile.identity
         self._known: dict[str, str] = {}
@@ -84,6 +91,19 @@ class _Station:
             for group in instrument.groups
         }
 
+    def station(self) -> Station:
+        """Return what a line may ask the device to find out whether it is in step."""
+        readers = (self._identity, *self.readers.values())
+        return Station(
+            constant=tuple(sorted(self._identity.exact_requests(), key=reply_bytes)),
+            others=tuple(
+                request
+                for reader in readers
+                for request in (*reader.requests(), *reader.shorter_requests())
+            ),
+            pause_s=self.unit.pause_s,
+        )
+
     def forget(self) -> None:
         """Forget which addresses the device refuses."""
         for reader in self.readers.values():
@@ -91,6 +111,7 @@ class _Station:
 
     async def identify(self, wire: Wire) -> Identity:
         """Read the identity items and hold them against what is expected."""
+        wire.forget(self.unit.number)
         facts = await self._facts(wire)
         if facts != self._known:  # another device: what was learned is of the one before
             self.forget()

@@ -1,4 +1,4 @@
-"""What a Modbus profile, a Modbus link and a Modbus instrument may state.
+"""What a Modbus profile may state.
 
 Everything is checked here, before a socket opens, and all faults are reported at once, each with
 the place in the file. After that the driver trusts a profile.
@@ -12,7 +12,6 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -221,38 +220,6 @@ class ModbusProfile(Profile[ModbusGroup, ModbusIdentityItem]):
     def identity_points(self) -> tuple[Point, ...]:
         """Return what is read to know who answers."""
         return tuple(self.modbus.point(name, item) for name, item in self.identity.items())
-
-
-class ModbusLinkSettings(Strict):
-    """One connection to a Modbus TCP device or gateway."""
-
-    transport: Literal["tcp"] = "tcp"
-    host: str = Field(min_length=1)
-    port: int = Field(502, ge=1, le=65_535)
-    timeout: DurationNs = Field(
-        10**9, description="longest wait for the connection and for each reply"
-    )
-
-
-class ModbusInstrumentSettings(Strict):
-    """Where on its link an instrument is."""
-
-    unit_id: int = Field(
-        1,
-        ge=0,
-        le=255,
-        description="1 to 247; a device with a connection of its own may want 255 or 0 instead",
-    )
-
-    @field_validator("unit_id")
-    @classmethod
-    def _not_reserved(cls, unit_id: int) -> int:
-        if 248 <= unit_id <= 254:
-            raise ValueError(
-                f"{unit_id} is reserved; write 1 to 247, or 255 or 0 for a device that has a "
-                "connection of its own"
-            )
-        return unit_id
 
 
 def _reference(number: int, table: Table | None) -> tuple[Table, int]:

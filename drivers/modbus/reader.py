@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from drivers.modbus.client import Wire
 from drivers.modbus.codec import Block, Failure, Limits, Point, failure, plan, plan_of
+from drivers.modbus.wire import Wire
 from edgeagent.model import quality
 from edgeagent.model.clock import Clock
 from edgeagent.model.errors import BadReply
@@ -45,12 +45,12 @@ class Unit:
 
     def __init__(self, number: int, pause_ns: int = 0) -> None:
         self.number = number
-        self._pause_s = pause_ns / 10**9
+        self.pause_s = pause_ns / 10**9
         self._rested_at_s = 0.0
 
     async def ask(self, wire: Wire, block: Block) -> bytes | Failure:
         """Ask for one block; return its reply PDU if that is the right one."""
-        if self._pause_s:
+        if self.pause_s:
             await self._rest()
         try:
             reply = await wire.ask(self.number, block.request)
@@ -58,8 +58,8 @@ class Unit:
             status = quality.BAD_TIMEOUT if error.cause == "timeout" else quality.BAD_DECODING_ERROR
             return Failure(error.cause, status, error.detail)
         finally:
-            if self._pause_s:
-                self._rested_at_s = asyncio.get_running_loop().time() + self._pause_s
+            if self.pause_s:
+                self._rested_at_s = asyncio.get_running_loop().time() + self.pause_s
         if len(reply) == block.reply_bytes and reply.startswith(block.head):
             return reply
         return failure(block, reply)
@@ -82,6 +82,33 @@ class Reader:
         self._plan = self._original
         self._refused: dict[Block, int] = {}
         self._ask_again_boot_ns = 0
+
+    def requests(self) -> tuple[bytes, ...]:
+        """Return the requests that bring all values."""
+        return tuple(block.request for block in self._original.blocks)
+
+    def exact_requests(self) -> tuple[bytes, ...]:
+        """Return those of them that bring nothing besides the values."""
+        return tuple(
+            block.request
+            for block in self._original.blocks
+            if block.count
+            == len(
+                {
+                    at
+                    for i in block.points
+                    for at in range(self._points[i].address, self._points[i].end)
+                }
+            )
+        )
+
+    def shorter_requests(self) -> tuple[bytes, ...]:
+        """Return requests of fewer addresses of the same, where the device allows parts."""
+        return tuple(
+            Block(block.table, block.address, block.count - 1, block.points).request
+            for block in self._original.blocks
+            if block.count > 1 and not block.atomic
+        )
 
     def forget(self) -> None:
         """Ask for everything again: the connection, or the device, is new."""

@@ -17,6 +17,7 @@ from drivers.modbus import DRIVER
 from edgeagent.driver import Instrument
 from edgeagent.model import quality
 from edgeagent.model.clock import SystemClock
+from tests.conformance.modbus.conftest import PATIENT
 
 PLAUSIBLE = {
     "met-one-6000": {"temperature": (15, 30), "relative_humidity": (10, 90)},
@@ -25,9 +26,37 @@ PLAUSIBLE = {
 }
 
 
+SITE = """\
+description: every instrument on every wire
+processes:
+  room: {model: clean_room}
+  reactor: {model: bioreactor}
+  freezer: {model: ln2_freezer}
+wires:
+  tcp: {kind: modbus-tcp, port: 15020}
+  rtu: {kind: modbus-rtu, device: line, baud_rate: 19200}
+  rtu-server: {kind: modbus-rtu, port: 15021}
+  ascii: {kind: modbus-ascii, device: ascii-line, baud_rate: 19200}
+  ascii-server: {kind: modbus-ascii, port: 15022}
+devices:
+"""
+
+PLACED = """\
+  counter-WIRE: {model: met_one_6000, process: room, wire: WIRE, unit_id: 1}
+  ph-WIRE: {model: hamilton_arc_ph, process: reactor, wire: WIRE, unit_id: 2}
+  temperatures-WIRE: {model: adam_4015, process: freezer, wire: WIRE, unit_id: 3}
+"""
+
+WIRES = ("tcp", "rtu", "rtu-server", "ascii", "ascii-server")
+
+
 @pytest.fixture(scope="module")
-def devices():
-    command = [sys.executable, "-m", "simulators", "run", "demo", "--ephemeral"]
+def devices(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    site = folder / "site.yaml"
+    site.write_text(SITE + "".join(PLACED.replace("WIRE", wire) for wire in WIRES))
+    command = [sys.executable, "-m", "simulators", "run", str(site), "--ephemeral"]
+    command += ["--serial-dir", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield json.loads(process.stdout.readline())["devices"]
@@ -40,32 +69,38 @@ def load(name: str):
     return DRIVER.profile.model_validate(YAML(typ="safe", pure=True).load(path.read_text()))
 
 
-def instruments(devices) -> dict[tuple[str, int], list[Instrument]]:
-    """Every simulated instrument, by the end of its link."""
-    links: dict[tuple[str, int], list[Instrument]] = {}
-    for name, device in devices.items():
+def link_to(device):
+    """The link at whose end a simulated device is."""
+    framing = device["wire"].removeprefix("modbus-")
+    if framing == "tcp":
+        return DRIVER.link_settings(host=device["host"], port=device["port"], timeout=PATIENT)
+    # A serial line is listened to for the slowest reply before anything is asked.
+    line = {"framing": framing, "timeout": "2 s", "slowest_reply": "2 s"}
+    if "device" not in device:
+        return DRIVER.link_settings(host=device["host"], port=device["port"], **line)
+    port = {"device": device["device"], "baud_rate": device["baud_rate"]}
+    # A pseudo-terminal has no parity, and 8 data bits.
+    return DRIVER.link_settings(**port, **line, parity="none", data_bits=8)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_every_instrument_is_who_its_profile_says_and_reads_plausibly(devices, wire):
+    on_wire = {name: device for name, device in devices.items() if name.endswith(f"-{wire}")}
+    on_link = []
+    for name, device in on_wire.items():
         profile = load(device["model"].replace("_", "-"))
         settings = DRIVER.instrument_settings(unit_id=device["unit_id"])
-        made = Instrument(name, profile, settings, profile.schemas(name, {}))
-        links.setdefault((device["host"], device["port"]), []).append(made)
-    return links
-
-
-async def test_every_instrument_is_who_its_profile_says_and_reads_plausibly(devices):
-    seen = set()
-    for (host, port), on_link in instruments(devices).items():
-        link = DRIVER.link_settings(host=host, port=port, timeout="20 s")
-        driver = DRIVER.open(link, on_link, SystemClock())
-        identities = await driver.connect()
-        assert [identity.instrument for identity in identities] == [i.name for i in on_link]
-        for identity, instrument in zip(identities, on_link, strict=True):
-            assert identity.mismatches == ()
-            assert set(instrument.profile.identity) == {name for name, _ in identity.facts}
-            for group in instrument.groups:
-                check(await driver.poll(group), instrument.profile.profile)
-            seen.add(instrument.profile.profile)
-        await driver.close()
-    assert seen == set(PLAUSIBLE)
+        on_link.append(Instrument(name, profile, settings, profile.schemas(name, {})))
+    driver = DRIVER.open(link_to(next(iter(on_wire.values()))), on_link, SystemClock())
+    identities = await driver.connect()
+    assert [identity.instrument for identity in identities] == [each.name for each in on_link]
+    for identity, instrument in zip(identities, on_link, strict=True):
+        assert identity.mismatches == ()
+        assert set(instrument.profile.identity) == {name for name, _ in identity.facts}
+        for group in instrument.groups:
+            check(await driver.poll(group), instrument.profile.profile)
+    await driver.close()
+    assert {each.profile.profile for each in on_link} == set(PLAUSIBLE)
 
 
 def check(frame, profile: str) -> None:

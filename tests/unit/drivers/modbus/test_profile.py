@@ -5,14 +5,8 @@ import copy
 import pytest
 from pydantic import ValidationError
 
-from drivers.modbus import DRIVER
 from drivers.modbus.codec import ByteOrder, Table
-from drivers.modbus.profile import (
-    ModbusInstrumentSettings,
-    ModbusLayout,
-    ModbusLinkSettings,
-    ModbusProfile,
-)
+from drivers.modbus.profile import ModbusLayout, ModbusProfile
 
 GOOD = {
     "profile": "acme-b200",
@@ -262,30 +256,3 @@ def test_the_schema_explains_the_byte_orders():
     text = schema["$defs"]["ModbusLayout"]["properties"]["byte_order"]["description"]
     for word in ("low register first", "64 bits", "16 and 8 bits", "STRING"):
         assert word in text
-
-
-# ---- link and instrument
-
-
-def test_a_link_has_defaults():
-    link = ModbusLinkSettings(host="10.1.2.3")
-    assert (link.transport, link.port, link.timeout) == ("tcp", 502, 10**9)
-    assert DRIVER.endpoint(link) == "10.1.2.3:502"
-    assert DRIVER.endpoint(ModbusLinkSettings(host="Gateway")) == "gateway:502"
-
-
-@pytest.mark.parametrize("unit_id", [0, 1, 247, 255])
-def test_unit_ids(unit_id):
-    assert ModbusInstrumentSettings(unit_id=unit_id).unit_id == unit_id
-
-
-@pytest.mark.parametrize("unit_id", [-1, 248, 254, 256])
-def test_unit_ids_that_are_none(unit_id):
-    with pytest.raises(ValidationError):
-        ModbusInstrumentSettings(unit_id=unit_id)
-
-
-def test_two_instruments_with_one_unit_id_clash():
-    one, other = ModbusInstrumentSettings(unit_id=3), ModbusInstrumentSettings(unit_id=4)
-    assert DRIVER.clash(one, one) == "both have unit_id 3"
-    assert DRIVER.clash(one, other) is None

@@ -50,6 +50,8 @@ class Device:
 
     def close(self) -> None: ...
 
+    def forget(self, unit: int) -> None: ...
+
     async def ask(self, unit: int, request: bytes) -> bytes:
         function, address, count = struct.unpack(">BHH", request)
         self.asked.append((address, count))

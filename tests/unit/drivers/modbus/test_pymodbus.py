@@ -1,19 +1,24 @@
-"""What ``drivers/modbus/client.py`` relies on in pymodbus and no documentation promises.
+"""What ``drivers/modbus/connection.py`` relies on in pymodbus and no documentation promises.
 
-A failure here after an upgrade of pymodbus means: read the docstring of ``client.py``, compare it
-with the new ``pymodbus/transport/transport.py``, adapt the one to the other.
+A failure here after an upgrade of pymodbus means: read the docstring of ``connection.py``, compare
+it with the new ``pymodbus/transport/transport.py``, adapt the one to the other.
 """
 
 import asyncio
 import inspect
 import logging
+import os
+import tty
 from unittest.mock import Mock
 
 import pytest
+from pymodbus.framer import FramerAscii, FramerRTU
 from pymodbus.logging import Log
 from pymodbus.transport import CommParams, CommType, ModbusProtocol
+from pymodbus.transport.serialtransport import SerialTransport
 
-from drivers.modbus.client import TcpWire
+from drivers.modbus.settings import ModbusLinkSettings
+from drivers.modbus.tcp import TcpWire
 
 
 class Transport(asyncio.Transport):
@@ -62,6 +67,14 @@ class Probe(ModbusProtocol):
     def callback_data(self, data, addr=None):
         self.given.append(data)
         return self.use
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.001)
 
 
 @pytest.fixture
@@ -137,11 +150,57 @@ async def test_our_own_close_is_not_told(probe):
 
 
 async def test_a_link_that_is_given_up_does_not_wait_for_what_was_written():
-    wire, transport = TcpWire("127.0.0.1", 1, 10**9), Transport()
+    wire, transport = TcpWire(ModbusLinkSettings(host="127.0.0.1", port=1)), Transport()
     wire.connection_made(transport)
     wire.close()
     assert transport.aborted
     assert not wire.is_active()
+
+
+async def test_a_serial_port_is_locked_told_of_and_freed():
+    master, port = os.openpty()
+    tty.setraw(port)
+    path = os.ttyname(port)
+    probe = Probe()
+    transport = SerialTransport(probe.loop, probe, path, 19_200, 8, "N", 1, 0)
+    with pytest.raises(OSError, match="lock"):
+        SerialTransport(probe.loop, probe, path, 19_200, 8, "N", 1, 0)
+    transport.setup()
+    await until(lambda: probe.events)
+    assert probe.transport is transport
+    probe.send(b"request")
+    await until(lambda: not transport.intern_write_buffer)
+    assert os.read(master, 100) == b"request"
+    os.write(master, b"reply")
+    await until(lambda: probe.given)
+    assert probe.given == [b"reply"]
+    transport.close()
+    transport.close()
+    assert transport.sync_serial is None
+    SerialTransport(probe.loop, probe, path, 19_200, 8, "N", 1, 0).close()
+    os.close(port)
+    os.close(master)
+
+
+async def test_a_serial_port_that_vanishes_is_told_at_once():
+    master, port = os.openpty()
+    tty.setraw(port)
+    probe = Probe()
+    transport = SerialTransport(probe.loop, probe, os.ttyname(port), 19_200, 8, "N", 1, 0)
+    os.close(port)
+    transport.setup()
+    await until(lambda: probe.events)
+    os.close(master)
+    await until(lambda: len(probe.events) == 2)
+    assert isinstance(probe.events[1], OSError)
+    assert not probe.is_active()
+
+
+def test_the_checksums_are_those_of_the_specification():
+    """A request and its CRC of a Hamilton manual; the LRC of the specification's section 6.2.1."""
+    assert FramerRTU.compute_CRC(bytes.fromhex("01 03 08 29 00 0a")) == 0x1665
+    frame = bytes.fromhex("f7 03 13 89 00 0a")
+    assert (sum(frame) + FramerAscii.compute_LRC(frame)) & 0xFF == 0
 
 
 def test_pymodbus_logs_nothing(caplog):
