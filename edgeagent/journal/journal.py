@@ -12,6 +12,7 @@ from typing import TypeVar
 import apsw
 import structlog
 
+from edgeagent.journal.reserve import make_room_to_open
 from edgeagent.journal.store import (
     Committed,
     Consumer,
@@ -21,6 +22,7 @@ from edgeagent.journal.store import (
     LaneRange,
     Reader,
     Store,
+    Usage,
 )
 from edgeagent.model.clock import Clock
 from edgeagent.model.errors import EdgeAgentError, JournalFailed, JournalFull, StartRefused
@@ -98,6 +100,7 @@ class Journal:
         """
         journal = cls(state_dir / FILE_NAME, clock, vfs)
         try:
+            await journal._in_writer(lambda: make_room_to_open(state_dir))
             await journal._in_writer(journal._open_store)
             journal._view = await journal._in_reader(lambda: Reader(journal._path, vfs))
             await journal._load()
@@ -261,12 +264,14 @@ class Journal:
                 found.append(Committed(store.epoch.uuid, lane, seq + 1, bodies, chain, after))
         return found
 
-    async def move_log(self) -> None:
+    async def move_log(self, *, at_once: bool = False) -> None:
         """Move the write-ahead log into the database if it has grown; waits for the disk.
+
+        :param at_once: also if it has not
 
         :raises JournalFailed: a write failed, and the journal could not be mended
         """
-        if self._writing().log_is_long:
+        if at_once or self._writing().log_is_long:
             with suppress(JournalFull):  # the log stays as it is until there is space again
                 await self._in_writer(lambda: self._write(Store.move_log))
 
@@ -315,6 +320,67 @@ class Journal:
     async def file_bytes(self) -> int:
         """Return the size of the database in bytes."""
         return await self._in_reader(lambda: self._reading().file_bytes())
+
+    async def usage(self) -> Usage:
+        """Return how much disk the journal takes."""
+        return await self._in_reader(lambda: self._reading().usage())
+
+    async def oldest_evidence(self, epoch: Epoch) -> int | None:
+        """Return the first data record whose raw reply is held, ``None`` if there is none."""
+        return await self._in_reader(lambda: self._reading().oldest_evidence(epoch))
+
+    async def oldest(self, lane: Lane) -> tuple[Epoch, int, int] | None:
+        """Return epoch, number and UTC nanoseconds of reception of the oldest record held."""
+        return await self._in_reader(lambda: self._reading().oldest(lane))
+
+    async def pack(self, lane: Lane, *, keep_newest: int) -> int:
+        """Pack one block of the oldest rows of a lane; see :meth:`Store.pack`.
+
+        :returns: how many records went into the block; 0 when there is nothing to do
+        :raises JournalFull: the disk is full; nothing was written
+        :raises JournalFailed: it could not be mended
+        """
+        return await self._in_writer(
+            lambda: self._write(lambda store: store.pack(lane, keep_newest=keep_newest))
+        )
+
+    async def purge(self, epoch: Epoch, lane: Lane, upto: int) -> int:
+        """Forget a bounded piece of a prefix; see :meth:`Store.purge`.
+
+        The cursors that allow it are written with it.
+
+        :returns: how many records went; 0 when none up to ``upto`` is left
+        :raises ValueError: when a consumer that is not retired has not receipted up to ``upto``
+        :raises JournalFull: the disk is full; nothing was written
+        :raises JournalFailed: it could not be mended
+        """
+        moved, self._moved = self._moved, {}
+        try:
+            return await self._in_writer(
+                lambda: self._write(lambda store: store.purge(epoch, lane, upto, cursors=moved))
+            )
+        except BaseException:
+            self._moved = {**moved, **self._moved}
+            raise
+
+    async def purge_evidence(self, epoch: Epoch, upto: int) -> int:
+        """Forget a bounded piece of the raw replies; see :meth:`Store.purge_evidence`.
+
+        :returns: of how many records; 0 when none up to ``upto`` is left
+        :raises JournalFull: the disk is full; nothing was written
+        :raises JournalFailed: it could not be mended
+        """
+        return await self._in_writer(
+            lambda: self._write(lambda store: store.purge_evidence(epoch, upto))
+        )
+
+    async def shrink(self) -> bool:
+        """Give some free pages back to the file system; false when there is nothing to give.
+
+        :raises JournalFull: the disk is full; nothing was written
+        :raises JournalFailed: it could not be mended
+        """
+        return await self._in_writer(lambda: self._write(Store.shrink))
 
     def find_epoch(self, uuid: str) -> Epoch | None:
         """Return the epoch of that UUID, if it is one of this journal."""

@@ -7,14 +7,17 @@ is still under way. A commit costs one sync, whatever it holds.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from enum import IntEnum
 from typing import Any
 
 import structlog
 
+from edgeagent.journal.held import SEQ_MASK, Committed, Epoch
 from edgeagent.journal.journal import Journal
-from edgeagent.journal.store import Committed
 from edgeagent.model.clock import Clock
 from edgeagent.model.errors import JournalFull
+from edgeagent.model.recent import Recent
 from edgeagent.model.record import (
     Instant,
     Lane,
@@ -31,11 +34,28 @@ CHECKPOINT_EVERY_NS = 60 * 10**9
 log = structlog.get_logger()
 
 
+class Storing(IntEnum):
+    """What is stored now.
+
+    ``RESERVED`` is what may use the reserve: critical tags, gaps, schemas, contexts and events.
+    With ``NOTHING`` records wait in memory.
+    """
+
+    NOTHING = 0
+    RESERVED = 1
+    ALL = 2
+
+
 class Recorder:
     """Numbers contexts and schemas, gathers records, commits them, tells who listens.
 
     :ivar snapshot: returns a state that is true after everything that was put so far; it is
         kept in the journal about once a minute, so that a start need not read far back
+    :ivar make_way: called when the disk refuses a write; returns whether that made space. Without
+        one, what is refused is tried again every second
+    :ivar full_since_ns: since when not everything can be stored, ``None`` if it can
+    :ivar commits: how long the commits of the last minute took, in seconds
+    :ivar committing_since_s: when the commit that is under way began, on the loop's clock
     """
 
     def __init__(
@@ -45,7 +65,10 @@ class Recorder:
         self.clock = clock
         self.snapshot: Callable[[], bytes] | None = None
         self.listeners: list[Callable[[Committed], None]] = []
+        self.make_way: Callable[[], bool] | None = None
         self.full_since_ns: int | None = None
+        self.commits = Recent()
+        self.committing_since_s: float | None = None
         self._commit_within_s = commit_within_s
         self._held_bytes_max = held_bytes_max
         self._pending: list[Record] = []
@@ -58,11 +81,18 @@ class Recorder:
         self._context_numbers = dict.fromkeys(Lane, 0)
         self._schemas: dict[bytes, int] = {}
         self._checkpoint_ns: int | None = None
+        self._checkpoint: tuple[int, int] | None = None
         self._epoch_wanted: str | None = None
         self._mended = journal.mended
+        self._storing = Storing.ALL
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._ended = asyncio.Event()
 
     async def load(self) -> None:
         """Take up the numbers of schemas and contexts where the journal left them."""
+        kept = await self.journal.checkpoint()
+        self._checkpoint = None if kept is None else kept[:2]
         for lane in Lane:
             contexts = await self.journal.descriptions(lane, "C")
             self._context_numbers[lane] = max((d.number for d in contexts), default=0)
@@ -111,6 +141,30 @@ class Recorder:
         write(event_type, text=text, **stated)
 
     @property
+    def storing(self) -> Storing:
+        """What is stored now."""
+        return self._storing
+
+    def store(self, storing: Storing, why: str) -> None:
+        """Store more or less from now on; that ordinary storage pauses or resumes is an event."""
+        before, self._storing = self._storing, storing
+        if storing is Storing.NOTHING:
+            self._writable.clear()
+        else:
+            self._writable.set()
+        if before is Storing.ALL > storing and self.full_since_ns is None:
+            self.full_since_ns = self.clock.utc_ns()
+            self.event("journal.full", "alarm", why)
+        elif storing is Storing.NOTHING < before:
+            log.error("journal.exhausted", text=why)
+        elif storing is Storing.ALL > before:
+            self._resumed(why)
+
+    def _resumed(self, why: str) -> None:
+        since, self.full_since_ns = self.full_since_ns, None
+        self.event("journal.resumed", "alarm", why, since_utc_ns=since)
+
+    @property
     def accepting(self) -> bool:
         """Whether frames can be taken: false while too much waits for a disk that refuses."""
         return self._pending_bytes < self._held_bytes_max
@@ -149,6 +203,29 @@ class Recorder:
         self._wake.set()
         await future
 
+    async def prove_progress(self) -> None:
+        """Return once the commit loop and the journal's threads have answered.
+
+        While a full disk is waited out only the reader answers: a restart would not make space.
+        """
+        flushing = asyncio.create_task(self.flush(), name="progress")
+        try:
+            while not flushing.done() and self.full_since_ns is None:
+                await asyncio.wait([flushing], timeout=RETRY_WHEN_FULL_S)
+        finally:
+            flushing.cancel()
+        await self.journal.file_bytes()
+
+    async def lull(self, within_s: float) -> None:
+        """Wait for the end of the next commit, or for so long without one.
+
+        Work on the file that is short and begins now keeps hardly anybody waiting.
+        """
+        self._ended.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._ended.wait()
+
     async def new_epoch(self, cause: str) -> None:
         """Start a new epoch behind everything that was put so far."""
         self._epoch_wanted = cause
@@ -176,13 +253,28 @@ class Recorder:
         epoch_wanted, self._epoch_wanted = self._epoch_wanted, None
         checkpoint = self._checkpoint_due()
         if records or checkpoint:
+            loop = asyncio.get_running_loop()
+            began_s = self.committing_since_s = loop.time()
             await self._write(lambda: self.journal.append(records, checkpoint=checkpoint))
+            self.commits.add(loop.time(), loop.time() - began_s)
+            self.committing_since_s = None
+            if checkpoint is not None:
+                last, _ = self.journal.heads[Lane.DATA]
+                self._checkpoint = (self.journal.epoch.number, last)
         self._pending_bytes -= size
         if epoch_wanted is not None:
             await self._open_epoch(epoch_wanted)
+        self._ended.set()
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def start_needs_behind(self, epoch: Epoch) -> int:
+        """Return the last data record of an epoch that a start need not read back."""
+        if self.snapshot is None:
+            return SEQ_MASK
+        number, last = self._checkpoint or (epoch.number, 0)
+        return SEQ_MASK if epoch.number < number else last if epoch.number == number else 0
 
     def _checkpoint_due(self) -> bytes | None:
         now = self.clock.boot_ns()
@@ -201,9 +293,12 @@ class Recorder:
         """Write, waiting out a full disk; tell who listens, and record what was in the way."""
         committed: list[Committed] | None = None
         while committed is None:
+            await self._writable.wait()
             try:
                 committed = await write()
             except JournalFull as error:
+                if self.make_way is not None and self.make_way():
+                    continue
                 if self.full_since_ns is None:
                     self.full_since_ns = self.clock.utc_ns()
                     log.error("journal.full", error=str(error), mend="free space on this disk")
@@ -211,9 +306,8 @@ class Recorder:
         for part in committed:
             for listener in self.listeners:
                 listener(part)
-        if self.full_since_ns is not None:
-            since, self.full_since_ns = self.full_since_ns, None
-            self.event("journal.resumed", "alarm", "the disk was full", since_utc_ns=since)
+        if self.full_since_ns is not None and self._storing is Storing.ALL:
+            self._resumed("the disk was full")
         if self.journal.mended != self._mended:
             self._mended = self.journal.mended
             self.event(

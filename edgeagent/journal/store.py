@@ -1,128 +1,62 @@
-"""The journal's database: one SQLite file in WAL mode, synchronous=FULL.
+"""The journal's one writer: numbers and chains records, commits them, packs and forgets them.
 
-Rows are keyed by ``epoch number << 48 | seq``. Each row carries a CRC-32 of its body, so that
-bit rot is located. Some rows carry the lane's chain value, so that altered history is proved: they
-are its anchors. The last row of a lane always is one. Nothing here knows what a body says.
+One SQLite file in WAL mode, synchronous=FULL; :mod:`~edgeagent.journal.layout` says how it is made
+and :mod:`~edgeagent.journal.reader` how it is read.
 """
 
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 from uuid import uuid4
 
 import apsw
 
-from edgeagent.model.errors import EdgeAgentError
-from edgeagent.model.record import Entry, Lane, Record, encode_json, extend_chain, genesis
+from edgeagent.journal.block import Row, crc_of, pack_evidence, pack_rows, unpack_evidence
+from edgeagent.journal.held import (
+    EPOCH_SHIFT,
+    EVIDENCE,
+    SEQ_MASK,
+    Committed,
+    Consumer,
+    CorruptRecord,
+    Cursor,
+    Description,
+    Epoch,
+    LaneRange,
+    Usage,
+)
+from edgeagent.journal.layout import (
+    UnknownLayout,
+    bring_up_to_date,
+    require_fixed_sqlite,
+    rewrite_log,
+)
+from edgeagent.journal.reader import Reader
+from edgeagent.model.record import Lane, Record, encode_json, extend_chain
 
-APPLICATION_ID = 0x65644147  # "edAG", shown by file(1)
-LAYOUT_VERSION = 1
-EPOCH_SHIFT = 48
-SEQ_MASK = (1 << EPOCH_SHIFT) - 1
+__all__ = [
+    "SEQ_MASK",
+    "Committed",
+    "Consumer",
+    "CorruptRecord",
+    "Cursor",
+    "Description",
+    "Epoch",
+    "LaneRange",
+    "Reader",
+    "Store",
+    "UnknownLayout",
+    "Usage",
+    "description_content",
+]
+
 ANCHOR_EVERY = 16  # records: 2 bytes for each, and few to hash from one anchor to the next
 LOG_PAGES_MAX = 1000
-LOG_CHUNK_BYTES = 1 << 16  # SQLite's own file layer takes less than 128 KiB at a time
-
-_LAYOUT = """
-CREATE TABLE epoch (
-  number INTEGER PRIMARY KEY, uuid TEXT NOT NULL UNIQUE,
-  opened_utc_ns INTEGER NOT NULL, cause TEXT NOT NULL);
-CREATE TABLE data (
-  key INTEGER PRIMARY KEY, crc INTEGER NOT NULL, body BLOB NOT NULL, chain BLOB);
-CREATE TABLE event (
-  key INTEGER PRIMARY KEY, crc INTEGER NOT NULL, body BLOB NOT NULL, chain BLOB);
-CREATE TABLE evidence (
-  key INTEGER PRIMARY KEY, replies BLOB NOT NULL);
-CREATE TABLE description (
-  lane TEXT NOT NULL, kind TEXT NOT NULL, number INTEGER NOT NULL,
-  content BLOB NOT NULL, tail BLOB NOT NULL, PRIMARY KEY (lane, kind, number)) WITHOUT ROWID;
-CREATE TABLE checkpoint (
-  id INTEGER PRIMARY KEY CHECK (id = 1), key INTEGER NOT NULL, state BLOB NOT NULL);
-CREATE TABLE consumer (
-  name TEXT PRIMARY KEY, state TEXT NOT NULL, incarnation TEXT) WITHOUT ROWID;
-CREATE TABLE cursor (
-  consumer TEXT NOT NULL REFERENCES consumer, epoch INTEGER NOT NULL, lane TEXT NOT NULL,
-  upto INTEGER NOT NULL, chain BLOB NOT NULL,
-  PRIMARY KEY (consumer, epoch, lane)) WITHOUT ROWID;
-"""
-
-
-class UnfixedSQLite(EdgeAgentError):
-    """The SQLite library has the WAL-reset bug."""
-
-
-class UnknownLayout(EdgeAgentError):
-    """The file is no journal, or one of a newer version."""
-
-
-class CorruptRecord(EdgeAgentError):
-    """A stored body no longer fits its CRC, or is gone."""
-
-    def __init__(self, lane: Lane, seq: int) -> None:
-        super().__init__(f"record {seq} of lane {lane} is damaged on disk")
-        self.lane = lane
-        self.seq = seq
-
-
-class Epoch(NamedTuple):
-    """One life of the journal."""
-
-    number: int
-    uuid: str
-    opened_utc_ns: int
-    cause: str
-
-
-class LaneRange(NamedTuple):
-    """Records that the journal holds of one lane of one epoch; ``highest`` 0 means none."""
-
-    lowest: int
-    highest: int
-    chain: bytes
-
-    def stated(self) -> dict[str, int | str]:
-        """Return it as a head and a person state it."""
-        return {"lowest": self.lowest, "highest": self.highest, "chain": self.chain.hex()}
-
-
-class Committed(NamedTuple):
-    """One lane's part of a commit, now durable."""
-
-    epoch: str
-    lane: Lane
-    first: int
-    bodies: Sequence[bytes]
-    prev: bytes
-    chain: bytes
-
-    @property
-    def last(self) -> int:
-        """Sequence number of the last record."""
-        return self.first + len(self.bodies) - 1
-
-
-class Description(NamedTuple):
-    """A schema or context in force: its number and the JSON that it describes."""
-
-    number: int
-    content: bytes
-
-
-class Cursor(NamedTuple):
-    """How far a consumer has receipted one lane of one epoch."""
-
-    upto: int
-    chain: bytes
-
-
-class Consumer(NamedTuple):
-    """An enrolled receiver. ``state`` is ``enrolled``, ``suspended`` or ``retired``."""
-
-    name: str
-    state: str
-    incarnation: str | None
+BLOCK_BYTES = 128 << 10
+PURGED_ROWS_MAX = 2000
+PURGED_BLOCKS_MAX = 16
+SHRUNK_PAGES = 256
 
 
 @dataclass(slots=True)
@@ -143,217 +77,13 @@ class _LaneState:
         return _LaneState(part.last, part.chain, self.anchor if self.gives_way else self.seq)
 
 
-def require_fixed_sqlite(version: str) -> None:
-    """Refuse a library with the WAL-reset bug (sqlite.org, fixed in 3.51.3, 3.50.7, 3.44.6).
-
-    :raises UnfixedSQLite: naming the version
-    """
-    parts = tuple(int(part) for part in version.split("."))
-    fixed = parts >= (3, 51, 3) or (parts[:2] == (3, 50) and parts >= (3, 50, 7))
-    if not fixed and not (parts[:2] == (3, 44) and parts >= (3, 44, 6)):
-        raise UnfixedSQLite(
-            f"SQLite {version} can corrupt a database in WAL mode; use 3.51.3 or newer"
-        )
-
-
-def crc_of(body: bytes) -> int:
-    """Return the CRC-32 of a body as SQLite stores it: signed, in four bytes."""
-    crc = zlib.crc32(body)
-    return crc - (1 << 32) if crc >> 31 else crc
-
-
-class Reader:
-    """Reads a journal. Safe beside a writer; used from one thread."""
-
-    def __init__(self, path: Path, vfs: str | None = None, *, read_only: bool = True) -> None:
-        flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
-        self._db = apsw.Connection(str(path), flags=flags, vfs=vfs)
-        self._db.set_busy_timeout(5000)
-        self._db.execute("PRAGMA mmap_size = 0")
-        found = self._db.pragma("application_id"), self._db.pragma("user_version")
-        if found != (APPLICATION_ID, LAYOUT_VERSION):
-            self._db.close()
-            raise UnknownLayout(
-                f"{path} has layout {found[1]}; this version reads layout {LAYOUT_VERSION}"
-                if found[0] == APPLICATION_ID
-                else f"{path} is no edgeagent journal"
-            )
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
-
-    def epochs(self) -> tuple[Epoch, ...]:
-        """Return every epoch, oldest first."""
-        rows = self._db.execute("SELECT number, uuid, opened_utc_ns, cause FROM epoch ORDER BY 1")
-        return tuple(Epoch(*row) for row in rows)
-
-    def bounds(self, epoch: Epoch, lane: Lane) -> tuple[int, int]:
-        """Return the lowest and the highest number held of one lane of one epoch, or (1, 0)."""
-        base = epoch.number << EPOCH_SHIFT
-        # One aggregate a query: with two, SQLite reads every row between them.
-        ((low, high),) = self._db.execute(
-            f"SELECT (SELECT min(key) FROM {lane} WHERE key BETWEEN ?1 AND ?2),"  # noqa: S608
-            f" (SELECT max(key) FROM {lane} WHERE key BETWEEN ?1 AND ?2)",
-            (base, base | SEQ_MASK),
-        )
-        return (1, 0) if high is None else (low & SEQ_MASK, high & SEQ_MASK)
-
-    def lane_range(self, epoch: Epoch, lane: Lane) -> LaneRange:
-        """Return what is held of one lane of one epoch."""
-        with self._db:  # one view: the anchor at the end moves with every commit
-            low, high = self.bounds(epoch, lane)
-            chain = self._chain(epoch, lane, high)
-        return LaneRange(low, high, chain)
-
-    def read(
-        self, epoch: Epoch, lane: Lane, after: int, *, bytes_max: int, upto: int = SEQ_MASK
-    ) -> list[Entry]:
-        """Return records in order, at least one if there is one, about ``bytes_max`` in all.
-
-        :raises CorruptRecord: if the first record asked for is damaged; records before a
-            damaged one are returned first
-        """
-        base = epoch.number << EPOCH_SHIFT
-        entries: list[Entry] = []
-        size, seq = 0, after
-        for key, crc, body in self._db.execute(
-            # Text in place of bytes is damage, too: somebody used the sqlite3 shell.
-            f"SELECT key, crc, CAST(body AS BLOB) FROM {lane}"  # noqa: S608
-            " WHERE key > ? AND key <= ? ORDER BY key",
-            (base | after, base | upto),
-        ):
-            size += len(body)
-            if entries and size > bytes_max:
-                break
-            seq += 1
-            if key != base | seq or crc_of(body) != crc:
-                if entries:
-                    break
-                raise CorruptRecord(lane, seq)
-            entries.append(Entry(seq, body))
-        return entries
-
-    def chain_at(self, epoch: Epoch, lane: Lane, seq: int) -> bytes | None:
-        """Return h(seq), computed from the nearest anchor before; ``None`` if not held."""
-        low, high = self.bounds(epoch, lane)
-        if not (0 if low == 1 else low) <= seq <= high:
-            return None
-        return self._chain(epoch, lane, seq)
-
-    def _chain(self, epoch: Epoch, lane: Lane, seq: int) -> bytes:
-        point, chain = self._anchor_before(epoch, lane, seq)
-        while point < seq:
-            entries = self.read(epoch, lane, point, bytes_max=1 << 20, upto=seq)
-            chain = extend_chain(chain, (entry.body for entry in entries))
-            point = entries[-1].seq
-        return chain
-
-    def anchor_after(self, epoch: Epoch, lane: Lane, seq: int) -> tuple[int, bytes] | None:
-        """Return the first anchor at or after ``seq``: its number and chain value."""
-        base = epoch.number << EPOCH_SHIFT
-        for key, chain in self._db.execute(
-            f"SELECT key, chain FROM {lane} WHERE key BETWEEN ? AND ? AND chain IS NOT NULL"  # noqa: S608
-            " ORDER BY key LIMIT 1",
-            (base | seq, base | SEQ_MASK),
-        ):
-            return key & SEQ_MASK, chain
-        return None
-
-    def _anchor_before(self, epoch: Epoch, lane: Lane, seq: int) -> tuple[int, bytes]:
-        base = epoch.number << EPOCH_SHIFT
-        for key, chain in self._db.execute(
-            f"SELECT key, chain FROM {lane} WHERE key BETWEEN ? AND ? AND chain IS NOT NULL"  # noqa: S608
-            " ORDER BY key DESC LIMIT 1",
-            (base, base | seq),
-        ):
-            return key & SEQ_MASK, chain
-        return 0, genesis(epoch.uuid, lane)
-
-    def anchors(
-        self, epoch: Epoch, lane: Lane, after: int = 0, upto: int = SEQ_MASK
-    ) -> list[tuple[int, bytes]]:
-        """Return the anchors in ``(after, upto]``: their numbers and chain values."""
-        base = epoch.number << EPOCH_SHIFT
-        rows = self._db.execute(
-            f"SELECT key, chain FROM {lane} WHERE key > ? AND key <= ? AND chain IS NOT NULL"  # noqa: S608
-            " ORDER BY key",
-            (base | after, base | upto),
-        )
-        return [(key & SEQ_MASK, chain) for key, chain in rows]
-
-    def evidence(self, epoch: Epoch, after: int, upto: int) -> list[tuple[int, bytes]]:
-        """Return ``(seq, raw reply)`` of data records in ``(after, upto]`` that have some."""
-        base = epoch.number << EPOCH_SHIFT
-        # A row holds the replies of a commit, under the number of the last of them.
-        rows = self._db.execute(
-            "SELECT replies FROM evidence WHERE key > ?1 AND key <= coalesce("
-            " (SELECT min(key) FROM evidence WHERE key BETWEEN ?2 AND ?3), ?2) ORDER BY key",
-            (base | after, base | upto, base | SEQ_MASK),
-        )
-        return [
-            (seq, raw)
-            for (replies,) in rows
-            for seq, raw in unpack_evidence(replies)
-            if after < seq <= upto
-        ]
-
-    def descriptions(self, lane: Lane, kind: str) -> list[Description]:
-        """Return the schemas (``S``) or contexts (``C``) of a lane, by number."""
-        rows = self._db.execute(
-            "SELECT number, content FROM description WHERE lane = ? AND kind = ? ORDER BY number",
-            (lane.value, kind),
-        )
-        return [Description(*row) for row in rows]
-
-    def checkpoint(self) -> tuple[int, int, bytes] | None:
-        """Return ``(epoch number, data seq, state)`` of the last checkpoint."""
-        for key, state in self._db.execute("SELECT key, state FROM checkpoint"):
-            return key >> EPOCH_SHIFT, key & SEQ_MASK, state
-        return None
-
-    def consumers(self) -> dict[str, Consumer]:
-        """Return every consumer that was ever enrolled, by name."""
-        rows = self._db.execute("SELECT name, state, incarnation FROM consumer ORDER BY name")
-        return {row[0]: Consumer(*row) for row in rows}
-
-    def cursors(self) -> dict[tuple[str, int, Lane], Cursor]:
-        """Return every cursor by (consumer, epoch number, lane)."""
-        rows = self._db.execute("SELECT consumer, epoch, lane, upto, chain FROM cursor")
-        return {
-            (name, epoch, Lane(lane)): Cursor(upto, chain)
-            for name, epoch, lane, upto, chain in rows
-        }
-
-    def file_bytes(self) -> int:
-        """Return the size of the database in bytes, write-ahead log apart."""
-        return int(self._db.pragma("page_count")) * int(self._db.pragma("page_size"))
-
-
-def pack_evidence(replies: Iterable[tuple[int, bytes]]) -> bytes:
-    """Pack raw replies: per reply its seq (8 bytes), its length (4 bytes), its bytes."""
-    return b"".join(
-        seq.to_bytes(8, "big") + len(raw).to_bytes(4, "big") + raw for seq, raw in replies
-    )
-
-
-def unpack_evidence(packed: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield ``(seq, raw reply)``."""
-    at = 0
-    while at < len(packed):
-        seq = int.from_bytes(packed[at : at + 8], "big")
-        end = at + 12 + int.from_bytes(packed[at + 8 : at + 12], "big")
-        yield seq, packed[at + 12 : end]
-        at = end
-
-
 class Store(Reader):
     """The one writer."""
 
     def __init__(self, path: Path, utc_ns: int, vfs: str | None = None) -> None:
         require_fixed_sqlite(apsw.sqlite_lib_version())
-        _rewrite_log(path, vfs)
-        _create_if_missing(path, utc_ns, vfs)
+        rewrite_log(path, vfs)
+        bring_up_to_date(path, utc_ns, vfs)
         super().__init__(path, vfs, read_only=False)
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.wal_autocheckpoint(0)
@@ -405,14 +135,16 @@ class Store(Reader):
                 last = parts[0].last if parts[0] else self._lanes[Lane.DATA].seq
                 key = self.epoch.number << EPOCH_SHIFT | last
                 self._db.execute("REPLACE INTO checkpoint VALUES (1, ?, ?)", (key, checkpoint))
-            if cursors:
-                self._db.executemany(
-                    "REPLACE INTO cursor VALUES (?, ?, ?, ?, ?)",
-                    [(name, epoch, lane.value, *at) for (name, epoch, lane), at in cursors.items()],
-                )
+            self._save_cursors(cursors or {})
         for part in done:
             self._lanes[part.lane] = self._lanes[part.lane].followed_by(part)
         return done
+
+    def _save_cursors(self, cursors: Mapping[tuple[str, int, Lane], Cursor]) -> None:
+        self._db.executemany(
+            "REPLACE INTO cursor VALUES (?, ?, ?, ?, ?)",
+            [(name, epoch, lane.value, *at) for (name, epoch, lane), at in cursors.items()],
+        )
 
     def _prepare(self, lane: Lane, records: Sequence[Record]) -> Committed | None:
         state = self._lanes[lane]
@@ -493,44 +225,187 @@ class Store(Reader):
         """Move the write-ahead log into the database, as far as no reader holds it."""
         self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
+    # -- packing, purging, shrinking -----------------------------------------------------------
 
-def _rewrite_log(path: Path, vfs: str | None) -> None:
-    """Write the bytes of the write-ahead log once more, and sync them.
+    def pack(self, lane: Lane, *, keep_newest: int) -> int:
+        """Pack one block of the oldest rows of a lane, and the raw replies with them.
 
-    After a failed fsync, ours or that of the process before us, the kernel shows pages that never
-    reached the disk and never will: to it they are clean. What is built upon them would be lost
-    with them.
-    """
-    log = Path(f"{path}-wal")
-    if not log.exists():
-        return
-    flags = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    file = apsw.VFSFile(vfs or "", str(log), [flags, 0])
-    try:
-        size = file.xFileSize()
-        for at in range(0, size, LOG_CHUNK_BYTES):
-            file.xWrite(file.xRead(min(LOG_CHUNK_BYTES, size - at), at), at)
-        file.xSync(apsw.SQLITE_SYNC_FULL)
-    finally:
-        file.xClose()
+        The newest ``keep_newest`` records of the current epoch stay rows, and what would not fill
+        a block. On disk when it returns; when it raises, nothing has happened.
 
+        :returns: how many records went into the block; 0 when there is nothing to do
+        """
+        oldest = self._db.execute(f"SELECT min(key) FROM {lane}").get  # noqa: S608
+        if oldest is None:
+            return 0
+        epoch = next((e for e in self.epochs() if e.number == oldest >> EPOCH_SHIFT), None)
+        if epoch is None:
+            return 0
+        current = epoch == self.epoch
+        end = self._lanes[lane].seq - keep_newest if current else SEQ_MASK
+        base = epoch.number << EPOCH_SHIFT
+        rows, full = self._rows_to_pack(lane, oldest, base | max(0, end))
+        if not rows or (current and not full):
+            return 0
+        slim, chain = self._without_derivable(epoch, lane, rows)
+        with self._db:
+            self._insert_block(lane, base, slim, chain)
+            self._db.execute(
+                f"DELETE FROM {lane} WHERE key BETWEEN ? AND ?",  # noqa: S608
+                (oldest, base | rows[-1].seq),
+            )
+            if lane is Lane.DATA:
+                self._pack_evidence(base, base | rows[-1].seq)
+        return len(rows)
 
-def _create_if_missing(path: Path, utc_ns: int, vfs: str | None) -> None:
-    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    db = apsw.Connection(str(path), flags=flags, vfs=vfs)
-    try:
-        marks = db.pragma("user_version"), db.pragma("application_id")
-        if any(marks) or db.execute("SELECT 1 FROM sqlite_schema").fetchall():
-            return
-        db.pragma("journal_mode", "wal")
-        db.execute("PRAGMA synchronous = FULL")
-        with db:
-            db.execute(_LAYOUT)
-            db.execute("INSERT INTO epoch VALUES (0, ?, ?, 'created')", (str(uuid4()), utc_ns))
-            db.pragma("application_id", APPLICATION_ID)
-            db.pragma("user_version", LAYOUT_VERSION)
-    finally:
-        db.close()
+    def _rows_to_pack(self, lane: Lane, first: int, last: int) -> tuple[list[Row], bool]:
+        """Return rows for one block, and whether they fill it."""
+        rows: list[Row] = []
+        size = 0
+        for key, crc, body, chain in self._db.execute(
+            f"SELECT key, crc, CAST(body AS BLOB), chain FROM {lane}"  # noqa: S608
+            " WHERE key BETWEEN ? AND ? ORDER BY key",
+            (first, min(last, first | SEQ_MASK)),
+        ):
+            rows.append(Row(key & SEQ_MASK, crc, body, chain))
+            size += len(body)
+            if size >= BLOCK_BYTES:
+                return rows, True
+        return rows, False
+
+    def _without_derivable(
+        self, epoch: Epoch, lane: Lane, rows: Sequence[Row]
+    ) -> tuple[list[Row], bytes | None]:
+        """Leave out chain values that follow from the ones before; return the last one apart."""
+        seq = rows[0].seq - 1
+        chain = self._chain_or_none(epoch, lane, seq)
+        slim: list[Row] = []
+        for row in rows:
+            seq += 1
+            sound = row.seq == seq and row.crc == crc_of(row.body)
+            chain = extend_chain(chain, [row.body]) if sound and chain is not None else None
+            derivable = row.chain == chain
+            chain, seq = row.chain or chain, row.seq
+            slim.append(row._replace(chain=None) if derivable else row)
+        return [*slim[:-1], slim[-1]._replace(chain=None)], chain
+
+    def _insert_block(self, what: str, base: int, rows: Sequence[Row], chain: bytes | None) -> None:
+        content = pack_rows(rows)
+        self._db.execute(
+            f"INSERT INTO {what}_block VALUES (?, ?, ?, ?, ?)",  # noqa: S608
+            (base | rows[-1].seq, base | rows[0].seq, crc_of(content), chain, content),
+        )
+
+    def _pack_evidence(self, base: int, last: int) -> None:
+        stored = self._db.execute(
+            "SELECT replies FROM evidence WHERE key BETWEEN ? AND ? ORDER BY key", (base, last)
+        )
+        replies = [reply for (packed,) in stored for reply in unpack_evidence(packed)]
+        if replies:
+            rows = [Row(seq, crc_of(raw), raw) for seq, raw in replies]
+            self._insert_block(EVIDENCE, base, rows, None)
+            self._db.execute("DELETE FROM evidence WHERE key BETWEEN ? AND ?", (base, last))
+
+    def purge(
+        self,
+        epoch: Epoch,
+        lane: Lane,
+        upto: int,
+        *,
+        cursors: Mapping[tuple[str, int, Lane], Cursor] | None = None,
+    ) -> int:
+        """Forget a bounded piece of the records up to ``upto``, and their raw replies.
+
+        The number and the chain value of the last one that went stay. On disk when it returns;
+        when it raises, nothing has happened.
+
+        :param cursors: written before it is looked who has receipted what
+        :returns: how many records went; 0 when none up to ``upto`` is left
+        :raises ValueError: when a consumer that is not retired has not receipted up to ``upto``
+        """
+        with self._db:
+            self._save_cursors(cursors or {})
+            low, high = self.bounds(epoch, lane)
+            upto = min(upto, high)
+            if upto < low:
+                return 0
+            self._require_receipted(epoch, lane, upto)
+            end = min(upto, self._piece(epoch, lane, low))
+            chain = self._chain_or_none(epoch, lane, end)
+            if chain is None and self.anchor_after(epoch, lane, end) is None:
+                return 0  # nothing behind it could be proved any more
+            self._forget(epoch, lane, end, chain)
+            if lane is Lane.DATA and self.purged(epoch, EVIDENCE)[0] < end:
+                self._forget(epoch, EVIDENCE, end, None)
+        return end - low + 1
+
+    def purge_evidence(self, epoch: Epoch, upto: int) -> int:
+        """Forget a bounded piece of the raw replies of records up to ``upto``.
+
+        On disk when it returns; when it raises, nothing has happened.
+
+        :returns: of how many records; 0 when none up to ``upto`` is left
+        """
+        with self._db:
+            low = self.purged(epoch, EVIDENCE)[0] + 1
+            upto = min(upto, self.bounds(epoch, Lane.DATA)[1])
+            end = min(upto, self._piece(epoch, EVIDENCE, low))
+            if end < low:
+                return 0
+            self._forget(epoch, EVIDENCE, end, None)
+        return end - low + 1
+
+    def _require_receipted(self, epoch: Epoch, lane: Lane, upto: int) -> None:
+        cursors = self.cursors()
+        behind = [
+            f"{name} ({cursor.upto if cursor else 0})"
+            for name, consumer in self.consumers().items()
+            if consumer.state != "retired"
+            and ((cursor := cursors.get((name, epoch.number, lane))) is None or cursor.upto < upto)
+        ]
+        if behind:
+            raise ValueError(
+                f"lane {lane} of epoch {epoch.uuid} cannot be purged up to {upto}:"
+                f" not receipted by {', '.join(behind)}"
+            )
+
+    def _piece(self, epoch: Epoch, what: str, low: int) -> int:
+        """Return the end of a piece that is forgotten in a few milliseconds."""
+        heads = islice(self._heads(epoch, what, low - 1), PURGED_BLOCKS_MAX - 1, None)
+        if (last := next(heads, None)) is not None:
+            return last.last
+        base = epoch.number << EPOCH_SHIFT
+        keys = self._db.execute(
+            f"SELECT key FROM {what} WHERE key BETWEEN ? AND ? ORDER BY key LIMIT 1 OFFSET ?",  # noqa: S608
+            (base | low, base | SEQ_MASK, PURGED_ROWS_MAX - 1),
+        ).get
+        return SEQ_MASK if keys is None else keys & SEQ_MASK
+
+    def _chain_or_none(self, epoch: Epoch, lane: Lane, seq: int) -> bytes | None:
+        try:
+            return self.chain_at(epoch, lane, seq)
+        except CorruptRecord:
+            return None
+
+    def _forget(self, epoch: Epoch, what: str, upto: int, chain: bytes | None) -> None:
+        base = epoch.number << EPOCH_SHIFT
+        for table in (what, f"{what}_block"):
+            self._db.execute(
+                f"DELETE FROM {table} WHERE key BETWEEN ? AND ?",  # noqa: S608
+                (base, base | upto),
+            )
+        row = (epoch.number, str(what), upto, chain)
+        self._db.execute("REPLACE INTO purged VALUES (?, ?, ?, ?)", row)
+
+    def shrink(self) -> bool:
+        """Give some free pages back to the file system; false when there is nothing to give.
+
+        A file of an agent before layout 2 does not shrink: its free pages are used again.
+        """
+        if not self._db.pragma("auto_vacuum") or not self._db.pragma("freelist_count"):
+            return False
+        self._db.execute(f"PRAGMA incremental_vacuum({SHRUNK_PAGES})").fetchall()
+        return True
 
 
 def description_content(description: Mapping[str, object]) -> bytes:

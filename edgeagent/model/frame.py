@@ -55,7 +55,8 @@ class TagSchema:
     """One named quantity of an instrument.
 
     ``unit`` is a UCUM code; ``low`` and ``high`` bound the valid engineering values;
-    ``sentinels`` are raw values by which the device says "no value".
+    ``sentinels`` are raw values by which the device says "no value"; ``critical`` tags are stored
+    also when the journal is full.
     """
 
     name: str
@@ -65,6 +66,7 @@ class TagSchema:
     low: float | None = None
     high: float | None = None
     sentinels: tuple[int | float | str, ...] = ()
+    critical: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +120,9 @@ class Loss:
     """Values of a group that a subscribing driver knows it will never get.
 
     :ivar cause: a gap cause of ``docs/mqtt.md``
-    :ivar from_utc_ns: last good value before, ``None`` when there was none
+    :ivar from_utc_ns: last good value before, ``None`` when there was none. Equal to
+        ``to_utc_ns`` it says that nothing is missing: the tags are watched again and have not
+        changed, so that their open gaps end there
     :ivar to_utc_ns: first good value after, ``None`` while it lasts
     :ivar tags: indices of the tags concerned; ``None`` means all
     """

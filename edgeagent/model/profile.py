@@ -5,8 +5,9 @@ This module holds what every driver's profiles share. A driver extends :class:`T
 """
 
 import math
+from collections.abc import Collection
 from fractions import Fraction
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
@@ -53,6 +54,9 @@ class Range(Strict):
 class Tag(Strict):
     """One named quantity of the instrument."""
 
+    OFFERS_PSEUDONYM: ClassVar[bool] = False
+    """Whether the driver can replace a STRING by a pseudonym."""
+
     type: DataType
     unit: str = Field("1", description="UCUM code; '1' for a number without dimension")
     scale: Rational = Field(Fraction(1), description="engineering value = raw * scale + offset")
@@ -63,6 +67,9 @@ class Tag(Strict):
     )
     privacy: Literal["none", "pseudonym", "drop"] = Field(
         "drop", description="of a STRING: 'drop' is never acquired, 'none' is kept as it is"
+    )
+    critical: bool = Field(
+        False, description="stored from the reserve when the journal is full; a site may override"
     )
     description: str | None = None
     source: str | None = Field(
@@ -76,7 +83,7 @@ class Tag(Strict):
             raise ValueError(f"a {self.type.value} has no scale, offset or range; remove it")
         if self.scale == 0:
             raise ValueError("scale 0 would make every value the same; correct it")
-        if self.privacy == "pseudonym":
+        if self.privacy == "pseudonym" and not self.OFFERS_PSEUDONYM:
             raise ValueError(
                 "privacy 'pseudonym' needs a driver that offers it; use 'none' or 'drop'"
             )
@@ -92,8 +99,11 @@ class Tag(Strict):
         """Whether the tag is read at all: a STRING of class ``drop`` never enters the agent."""
         return self.type is not DataType.STRING or self.privacy != "drop"
 
-    def compile(self, name: str) -> TagSchema:
-        """Return the compiled form of this tag."""
+    def compile(self, name: str, critical: bool | None = None) -> TagSchema:
+        """Return the compiled form of this tag.
+
+        :param critical: whether the site marks it as critical, if it says so
+        """
         scale: Fraction = self.scale
         denominator = math.lcm(scale.denominator, self.offset.denominator)
         return TagSchema(
@@ -104,6 +114,7 @@ class Tag(Strict):
             low=self.range.low if self.range else None,
             high=self.range.high if self.range else None,
             sentinels=self.sentinels,
+            critical=self.critical if critical is None else critical,
         )
 
 
@@ -112,6 +123,16 @@ class Group(Strict, Generic[TagT]):
 
     period: DurationNs
     tags: dict[Name, TagT] = Field(min_length=1)
+
+    def compile(self, critical: Collection[str] | None) -> tuple[TagSchema, ...]:
+        """Return the compiled form of the tags that are read.
+
+        :param critical: the critical tags, in place of those that are marked so
+        """
+        return tuple(
+            tag.compile(name, None if critical is None else name in critical)
+            for name, tag in self.acquired().items()
+        )
 
     def acquired(self) -> dict[str, TagT]:
         """Return the tags that are read, in the order of the compiled schema."""
@@ -161,16 +182,26 @@ class Profile(Strict, Generic[GroupT, IdentityT]):
             )
         return self
 
-    def schemas(self, instrument: str, periods_ns: dict[str, int]) -> tuple[GroupSchema, ...]:
+    def acquired(self) -> set[str]:
+        """Return the names of all tags that are read."""
+        return {name for group in self.groups.values() for name in group.acquired()}
+
+    def schemas(
+        self,
+        instrument: str,
+        periods_ns: dict[str, int],
+        critical: Collection[str] | None = None,
+    ) -> tuple[GroupSchema, ...]:
         """Compile the groups for one instrument.
 
         :param periods_ns: the site's own periods by group name, where it overrides the profile's
+        :param critical: the tags that the site marks as critical, in place of the profile's
         """
         return tuple(
             GroupSchema(
                 instrument=instrument,
                 group=name,
-                tags=tuple(tag.compile(tag_name) for tag_name, tag in group.acquired().items()),
+                tags=group.compile(critical),
                 period_ns=periods_ns.get(name, group.period),
                 profile=self.profile,
                 profile_version=self.version,

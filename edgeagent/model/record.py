@@ -69,6 +69,18 @@ class Bound(NamedTuple):
     boot_ns: int | None
 
 
+def received_utc_ns(body: bytes) -> int:
+    """Return the ``utc`` of a canonical body: the moment that it states.
+
+    :raises ValueError: if it is no record
+    """
+    fields = body.split(b",", 5)
+    position = 4 if fields[0] in (b'["F"', b'["G"') else 3
+    if len(fields) <= position:
+        raise ValueError("this is no record")
+    return int(fields[position])
+
+
 def genesis(epoch: str, lane: Lane) -> bytes:
     """Return h(0) of a lane."""
     return hashlib.sha256(f"edgeagent/{ENVELOPE_VERSION}|{epoch}|{lane}".encode("ascii")).digest()

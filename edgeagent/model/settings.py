@@ -1,5 +1,6 @@
 """The site file: what this one centre has, and where its records go."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -7,9 +8,13 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from edgeagent.model.profile import Name, Strict
-from edgeagent.model.quantity import DurationNs
+from edgeagent.model.quantity import DurationNs, SizeBytes
 
 DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+DAY_NS = 86_400 * 10**9
+RESERVE_BYTES_MIN = 32 * 10**6
+"""The quarter that is kept for housekeeping must hold the write-ahead log while it is moved."""
+BUDGET_RESERVES_MIN = 2
 
 
 class BrokerSettings(Strict):
@@ -87,11 +92,71 @@ class StreamSettings(Strict):
 
 
 class JournalSettings(Strict):
-    """Limits of the journal."""
+    """Limits of the journal (``docs/operating.md``)."""
 
     commit_within: DurationNs = Field(12 * 10**6, description="longest wait for the rest of a tick")
     held_bytes: int = Field(
         16_777_216, ge=65_536, description="records kept in memory while the disk refuses them"
+    )
+    budget: SizeBytes = Field(20 * 10**9, description="largest journal; the reserve comes on top")
+    reserve: SizeBytes = Field(
+        64 * 10**6,
+        description="disk space set aside for critical tags, alarms and audit when all else is "
+        "full; at least 32 MB",
+    )
+    keep: DurationNs = Field(
+        90 * DAY_NS, description="how long received records stay, if the budget lets them"
+    )
+    evidence_keep: DurationNs = Field(
+        30 * DAY_NS, description="how long raw replies stay, if the budget lets them"
+    )
+    pack_after: DurationNs = Field(
+        3600 * 10**9, description="age at which records are packed; at most 1 d"
+    )
+
+    @field_validator("reserve")
+    @classmethod
+    def _does_its_work(cls, reserve: int) -> int:
+        if reserve < RESERVE_BYTES_MIN:
+            raise ValueError("is too small to work with; write 32 MB or more")
+        return reserve
+
+    @field_validator("pack_after")
+    @classmethod
+    def _within_a_day(cls, pack_after: int) -> int:
+        if pack_after > DAY_NS:
+            raise ValueError("is longer than a day; write 1 d or less")
+        return pack_after
+
+    @model_validator(mode="after")
+    def _in_proportion(self) -> "JournalSettings":
+        if self.budget < BUDGET_RESERVES_MIN * self.reserve:
+            raise ValueError("budget is less than twice the reserve; raise budget")
+        if "evidence_keep" in self.model_fields_set and self.evidence_keep > self.keep:
+            raise ValueError(
+                "evidence_keep is longer than keep, and no reply outlives its record; "
+                "lower evidence_keep or raise keep"
+            )
+        return self
+
+
+class Role(StrEnum):
+    """What a person may do on the control socket. Every role may look."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ENGINEER = "engineer"
+    QUALITY = "quality"
+
+
+class ControlSettings(Strict):
+    """Who reaches the running agent, and where."""
+
+    socket: Path | None = Field(None, description="default: control.sock in state_dir")
+    roles: dict[Role, tuple[str, ...]] = Field(
+        {role: (f"edgeagent-{role}",) for role in Role},
+        description="Unix groups whose members have a role; root and the service's own user have "
+        "every role",
     )
 
 
@@ -120,6 +185,11 @@ class InstrumentSettings(BaseModel):
     process_cell: Name | None = None
     unit: Name | None = None
     groups: dict[Name, InstrumentGroup] = {}
+    critical: tuple[Name, ...] | None = Field(
+        None,
+        description="tags that are stored from the reserve when the journal is full, in place of "
+        "those that the profile names",
+    )
 
     @property
     def expected(self) -> tuple[tuple[str, str], ...]:
@@ -139,6 +209,7 @@ class SiteSettings(Strict):
     broker: BrokerSettings
     stream: StreamSettings = StreamSettings()
     journal: JournalSettings = JournalSettings()
+    control: ControlSettings = ControlSettings()
     links: dict[Name, LinkSettings] = Field(min_length=1)
     instruments: dict[Name, InstrumentSettings] = Field(min_length=1)
 

@@ -11,14 +11,14 @@ import asyncio
 import contextlib
 import itertools
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import apsw
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeagent.journal import Journal, Recorder
@@ -143,11 +143,9 @@ COMMIT = st.tuples(
     st.none() | st.binary(min_size=1, max_size=5000),
     st.booleans(),
 )
-STEPS = st.lists(
-    st.one_of(COMMIT, COMMIT, COMMIT, st.sampled_from(["move", "reopen", "epoch"])),
-    min_size=1,
-    max_size=20,
-)
+PURGE = st.tuples(st.sampled_from([*Lane, "evidence"]), st.floats(0, 1))
+OTHER = st.sampled_from(["move", "reopen", "epoch", "pack", "pack", "shrink"])
+STEPS = st.lists(st.one_of(COMMIT, COMMIT, COMMIT, OTHER, PURGE), min_size=1, max_size=20)
 
 
 def work(disk: Disk, steps: list[Any], make: type[Store]) -> Witness:
@@ -167,6 +165,13 @@ def work(disk: Disk, steps: list[Any], make: type[Store]) -> Witness:
                 witness.ask(len(disk.log), witness.state.with_epoch())
                 taken = store.open_epoch(0, "test")
                 witness.took(len(disk.log), taken)
+            case "pack":
+                for lane in Lane:
+                    store.pack(lane, keep_newest=1)
+            case "shrink":
+                store.shrink()
+            case (what, part):
+                forget(disk, store, witness, what, part)
             case (kinds, checkpoint, moves):
                 records = [record(kind, number + i) for i, kind in enumerate(kinds, 1)]
                 number += len(records)
@@ -177,6 +182,22 @@ def work(disk: Disk, steps: list[Any], make: type[Store]) -> Witness:
                 witness.took(len(disk.log), taken)
     store.close()
     return witness
+
+
+def forget(disk: Disk, store: Store, witness: Witness, what: str, part: float) -> None:
+    """Let a store forget a part of the oldest epoch that holds something."""
+    lane = Lane.DATA if what == "evidence" else Lane(what)
+    epoch = next((e for e in store.epochs() if store.lane_range(e, lane)[1]), store.epoch)
+    low, high, _ = store.lane_range(epoch, lane)
+    upto = low + round((high - low) * part)
+    state = witness.state
+    if what == "evidence":
+        witness.ask(len(disk.log), state.with_evidence_purge(epoch, upto))
+        store.purge_evidence(epoch, upto)
+    else:
+        witness.ask(len(disk.log), state.with_purge(epoch, lane, upto))
+        assert store.purge(epoch, lane, upto) == max(0, min(upto, high) - low + 1)
+    witness.took(len(disk.log))
 
 
 def check_power_loss(place: Place, steps: list[Any], seed: int, make: type[Store] = Store) -> None:
@@ -194,7 +215,14 @@ def check_power_loss(place: Place, steps: list[Any], seed: int, make: type[Store
             assert look(found) == State()
 
 
-@settings(max_examples=60)
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """Blocks of a few records, so that there are many."""
+    monkeypatch.setattr(store_module, "BLOCK_BYTES", 500)
+    monkeypatch.setattr(store_module, "PURGED_BLOCKS_MAX", 1 << 30)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, seed=st.integers(0, 1 << 32))
 def test_nothing_that_was_committed_is_lost_with_the_power(tmp_path_factory, steps, seed):
     check_power_loss(places(tmp_path_factory.mktemp("power")), steps, seed)
@@ -213,6 +241,47 @@ def test_the_check_finds_a_journal_that_does_not_sync(place, level):
     for seed in range(10):
         with pytest.raises((AssertionError, apsw.Error)):
             check_power_loss(place, [*few, "move", *few], seed, Forgetful)
+
+
+def busy(rounds: int = 3) -> list[Any]:
+    """Steps of a journal that writes, packs, forgets and shrinks."""
+    once = [(["reply", "frame", "event", "reply"], None, False)] * 4
+    keep = ["pack", *once, "pack", (Lane.DATA, 0.3), ("evidence", 0.8), (Lane.EVENT, 0.5)]
+    return [*once, *keep, "shrink", "move", "epoch"] * rounds
+
+
+def check_every_moment(disk: Disk, witness: Witness, place: Place) -> None:
+    for moment in range(witness.returned[0], len(disk.log) + 1):
+        witness.check(remains(disk, place, moment, moment), moment)
+
+
+def test_at_every_moment_of_packing_and_purging_nothing_is_lost_or_there_twice(place):
+    with Disk(place()) as disk:
+        check_every_moment(disk, work(disk, busy(), Store), place)
+
+
+@pytest.mark.parametrize("first", ["remove", "insert"])
+def test_the_check_finds_a_journal_that_packs_in_two_transactions(place, first):
+    class Hasty(Store):
+        def pack(self, lane: Lane, *, keep_newest: int) -> int:
+            keys = self._db.execute(f"SELECT min(key), max(key) FROM {lane}").fetchall()[0]
+            if keys[0] is None:
+                return 0
+            rows, _ = self._rows_to_pack(lane, *keys)
+            base, chain = keys[0] - rows[0].seq, self._chain(self.epoch, lane, rows[-1].seq)
+            steps = [
+                lambda: self._insert_block(lane, base, rows, chain),
+                lambda: self._db.execute(f"DELETE FROM {lane} WHERE key <= {base | rows[-1].seq}"),
+            ]
+            for step in steps if first == "insert" else reversed(steps):
+                step()
+            return len(rows)
+
+    few = [(["frame", "event"], None, False)] * 10
+    with Disk(place()) as disk:
+        witness = work(disk, [*few, "pack", *few, "pack"], Hasty)
+        with pytest.raises(AssertionError):
+            check_every_moment(disk, witness, place)
 
 
 # -- a sync that fails -------------------------------------------------------------------------
@@ -257,6 +326,37 @@ class Life:
         self.witness.took(len(self.disk.log), taken)
         await self.journal.move_log()
 
+    async def tend(self, part: float) -> None:
+        """Pack what can be, forget a part of each lane and of the raw replies, and shrink."""
+        journal, epoch = self.journal, self.journal.epoch
+        for lane in Lane:
+            await journal.pack(lane, keep_newest=2)
+            held = await journal.lane_range(epoch, lane)
+            upto = held.lowest + round((held.highest - held.lowest) * part)
+            await self._forget(
+                self.witness.state.with_purge(epoch, lane, upto), journal.purge(epoch, lane, upto)
+            )
+        upto = round(journal.heads[Lane.DATA][0] * (1 + part) / 2)
+        await self._forget(
+            self.witness.state.with_evidence_purge(epoch, upto),
+            journal.purge_evidence(epoch, upto),
+        )
+        await journal.shrink()
+
+    async def tend_often(self, times: int) -> None:
+        for _ in range(times):
+            await self.tend(0.3)
+            await self.append_often(5)
+
+    async def _forget(self, after: State, forgetting: Awaitable[int]) -> None:
+        self.witness.ask(len(self.disk.log), after)
+        try:
+            await forgetting
+        except JournalFull:
+            self.witness.refused()
+            raise
+        self.witness.took(len(self.disk.log))
+
     def check_power_loss(self, place: Place, seed: int) -> None:
         """Lose the power now: what was promised is found."""
         self.witness.check(remains(self.disk, place, seed), len(self.disk.log))
@@ -279,6 +379,36 @@ async def test_one_failed_sync_loses_nothing(place, failing):
             assert life.journal.mended == 1
             for seed in range(5):
                 life.check_power_loss(place, seed)
+
+
+@pytest.mark.usefixtures("short_log")
+@pytest.mark.parametrize("failing", range(1, 26))
+async def test_one_failed_sync_while_packing_and_purging_loses_nothing(place, failing):
+    with Disk(place()) as disk:
+        async with Life(disk) as life:
+            await life.append_often(5)
+            disk.fail_syncs(failing)
+            await life.tend_often(4)
+            assert life.journal.mended == 1
+            for seed in range(5):
+                life.check_power_loss(place, seed)
+
+
+@pytest.mark.usefixtures("short_log")
+@pytest.mark.parametrize("room", range(0, 60, 3))
+async def test_on_a_full_disk_packing_and_purging_leave_things_as_they_were(place, room):
+    with Disk(place()) as disk:
+        async with Life(disk) as life:
+            await life.append_often(10)
+            disk.fill(room)
+            with pytest.raises(JournalFull, match="no space left"):
+                await life.tend_often(10)
+            assert look(disk.directory) == life.witness.state
+            life.check_power_loss(place, seed=room)
+            disk.heal()
+            await life.tend(0.3)
+            await life.append_often(5)
+            life.check_power_loss(place, seed=room)
 
 
 @pytest.mark.usefixtures("short_log")
@@ -309,7 +439,7 @@ async def test_what_a_failed_sync_dropped_is_not_built_upon_after_a_restart(plac
 
 
 async def test_the_check_finds_a_journal_that_trusts_the_page_cache(place, monkeypatch):
-    monkeypatch.setattr(store_module, "_rewrite_log", lambda _path, _vfs: None)
+    monkeypatch.setattr(store_module, "rewrite_log", lambda _path, _vfs: None)
     caught = 0
     for seed in range(20):
         try:
@@ -465,9 +595,11 @@ def bring_about_a_fault(disk: Disk, random: Random) -> None:
 
 
 async def live(life: Life, random: Random) -> None:
-    """Append until it is enough or the journal is at its end."""
+    """Append, pack and forget until it is enough or the journal is at its end."""
     for _ in range(random.randint(1, 30)):
         try:
+            if random.random() < 0.2:
+                await life.tend(random.random())
             await life.append(random.choice([0, 1, 3, 40]))
         except JournalFull:
             life.disk.heal()

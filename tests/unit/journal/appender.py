@@ -1,4 +1,4 @@
-"""A process that appends to a journal until it is killed: ``test_kill.py`` starts it.
+"""A process that appends to a journal and packs it until it is killed: ``test_kill.py`` starts it.
 
 It prints where each append ended and the chain there, after the append has returned.
 """
@@ -34,10 +34,13 @@ async def append_for_ever(directory: Path, seed: int) -> None:
             records += [make(float(at + i)) for i in range(1, random.randint(1, most))]
         for part in await journal.append(records):
             say(part.lane, part.last, part.chain.hex())
+        for lane in Lane:
+            await journal.pack(lane, keep_newest=random.choice([0, 20]))
         await journal.move_log()
 
 
 if __name__ == "__main__":
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     store_module.LOG_PAGES_MAX = 50
+    store_module.BLOCK_BYTES = 2000
     asyncio.run(append_for_ever(Path(sys.argv[1]), int(sys.argv[2])))

@@ -8,12 +8,12 @@ import apsw
 import pytest
 from click.testing import CliRunner, Result
 
-from edgeagent.cli.journal import journal, record_count
+from edgeagent.cli.journal import journal
 from edgeagent.journal import store as store_module
 from edgeagent.journal.journal import FILE_NAME
-from edgeagent.journal.store import Reader, Store
+from edgeagent.journal.store import Consumer, Cursor, Reader, Store
 from edgeagent.model.record import Lane, Record, decode_batch
-from tests.unit.journal.witness import chain_of, context, event, frame, schema
+from tests.unit.journal.witness import AT, chain_of, context, event, frame, schema
 
 RECORDS: list[list[Record]] = [
     [schema(1), context(Lane.DATA, 1), event("a")],
@@ -29,7 +29,7 @@ BODIES = [
 @pytest.fixture
 def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stopped agent's state directory, named by a site file that needs no more."""
-    (tmp_path / "site.yaml").touch()
+    (tmp_path / "site.yaml").write_text("state_dir: .\n")
     monkeypatch.setattr(store_module, "ANCHOR_EVERY", 1)
     settings = SimpleNamespace(state_dir=tmp_path, site="berlin-1")
     monkeypatch.setattr(
@@ -67,7 +67,65 @@ def test_status_shows_epochs_and_lanes(state_dir):
     assert "  event  1..2  chain " in shown.output
     (epoch,) = json.loads(run(state_dir, "status", "--json").output)["epochs"]
     chain = chain_of(uuid_of(state_dir), Lane.DATA, BODIES).hex()
-    assert epoch["lanes"]["data"] == {"lowest": 1, "highest": 6, "chain": chain}
+    assert epoch["lanes"]["data"] == {
+        "lowest": 1,
+        "highest": 6,
+        "chain": chain,
+        "packed": 0,
+    }
+
+
+@pytest.fixture
+def old(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A journal of which the first three records are purged and the rest is packed."""
+    monkeypatch.setattr(store_module, "BLOCK_BYTES", 1)
+    store = Store(state_dir / FILE_NAME, 0)
+    store.save_consumer(Consumer("central", "enrolled", None))
+    cursor = {
+        ("central", 0, Lane.DATA): Cursor(3, chain_of(store.epoch.uuid, Lane.DATA, BODIES[:3]))
+    }
+    assert store.purge(store.epoch, Lane.DATA, 3, cursors=cursor) == 3
+    while store.pack(Lane.DATA, keep_newest=1):
+        pass
+    store.close()
+    return state_dir
+
+
+def test_status_shows_what_is_packed_receipted_and_free(old):
+    shown = run(old, "status").output
+    assert "layout 2" in shown
+    assert "  data   4..6  chain " in shown
+    assert ", packed to 5" in shown
+    assert "  data   receipted by central: 3" in shown
+    state = json.loads(run(old, "status", "--json").output)
+    assert state["cursors"] == [
+        {"consumer": "central", "epoch": uuid_of(old), "lane": "data", "upto": 3}
+    ]
+    assert state["oldest_utc_ns"] == {"data": AT.utc_ns, "event": AT.utc_ns}
+    assert state["used_bytes"] == state["bytes"] - state["free_bytes"] + state["log_bytes"]
+    assert state["epochs"][0]["lanes"]["data"]["packed"] == 5
+    assert state["epochs"][0]["evidence_purged"] == 3
+
+
+def test_a_packed_and_purged_journal_is_proved_and_exported_from_its_oldest_record(old):
+    assert run(old, "verify").output == "5 records: intact\n"
+    for words in ((), ("--from", "1"), ("--from", "4")):
+        batch = decode_batch(run(old, "export", *words).stdout_bytes.rstrip(b"\n"))
+        assert (batch.first, list(batch.bodies)) == (4, BODIES[3:])
+        assert batch.prev == chain_of(uuid_of(old), Lane.DATA, BODIES[:3])
+    alter(old, "UPDATE data_block SET content = zeroblob(20) WHERE key = 4")
+    shown = run(old, "verify")
+    assert (shown.exit_code, shown.stdout) == (1, "4 records: 1 faults\n")
+    assert shown.stderr == f"{uuid_of(old)} record 4 of lane data is damaged on disk\n"
+
+
+def test_a_journal_of_a_newer_version_is_refused_with_what_to_do(state_dir):
+    alter(state_dir, "PRAGMA user_version = 5")
+    for command in ("status", "verify", "export"):
+        shown = run(state_dir, command)
+        assert shown.exit_code == 74
+        assert f"{state_dir / FILE_NAME} has layout 5" in shown.stderr
+        assert "newer; or move" in shown.stderr
 
 
 def test_a_sound_journal_is_proved(state_dir):
@@ -148,9 +206,3 @@ def test_an_unknown_epoch_and_no_journal_are_refused(state_dir):
     shown = run(state_dir, "verify")
     assert shown.exit_code == 74
     assert "there is no journal yet" in shown.output
-
-
-def test_records_are_counted_by_kind(state_dir):
-    reader = Reader(state_dir / FILE_NAME)
-    assert record_count(reader) == {"F": 4, "G": 0, "S": 1, "C": 1}
-    reader.close()

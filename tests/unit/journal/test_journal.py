@@ -13,13 +13,14 @@ import apsw
 import pytest
 
 from edgeagent.journal import Journal
+from edgeagent.journal import store as store_module
 from edgeagent.journal.journal import FILE_NAME, StateDirectory
 from edgeagent.journal.store import Consumer, Cursor, Reader, Store
 from edgeagent.model.errors import JournalFailed, JournalFull, StartRefused
 from edgeagent.model.record import Lane
 from tests.clocks import START_UTC_NS, ManualClock
 from tests.storage import Disk
-from tests.unit.journal.witness import State, chain_of, context, event, frame, look, schema
+from tests.unit.journal.witness import AT, State, chain_of, context, event, frame, look, schema
 
 ALL = 1 << 40
 
@@ -76,7 +77,7 @@ async def test_a_new_journal_is_empty_and_its_heads_are_the_beginning(journal):
     [
         (lambda path: path.write_text("not a database, but long enough\n" * 40), "not a database"),
         (lambda path: path.mkdir(), "unable to open"),
-        (lambda path: _altered(path, "PRAGMA user_version = 2"), "this version reads layout 1"),
+        (lambda path: _altered(path, "PRAGMA user_version = 3"), "reads layouts 1 to 2"),
         (lambda path: _altered(path, "PRAGMA application_id = 1"), "is no edgeagent journal"),
     ],
 )
@@ -105,6 +106,40 @@ async def test_closing_twice_is_fine_and_a_closed_journal_takes_nothing(journal)
     await journal.close()
     with pytest.raises((JournalFailed, RuntimeError)):
         await journal.append([frame(1.0)])
+
+
+async def test_the_old_is_packed_purged_and_given_back_through_the_loop(journal, monkeypatch):
+    monkeypatch.setattr(store_module, "BLOCK_BYTES", 400)
+    records = [frame(n / 8, bytes(100)) for n in range(100)]
+    await journal.append(records)
+    before, epoch = await journal.usage(), journal.epoch
+    while await journal.pack(Lane.DATA, keep_newest=10):
+        pass
+    assert await journal.oldest(Lane.DATA) == (epoch, 1, AT.utc_ns)
+    assert await journal.purge_evidence(epoch, 80) == 80
+    assert await journal.purge(epoch, Lane.DATA, 60) == 60
+    assert await journal.purge(epoch, Lane.DATA, 60) == 0
+    assert await journal.oldest(Lane.DATA) == (epoch, 61, AT.utc_ns)
+    assert await journal.lane_range(epoch, Lane.DATA) == (61, 100, journal.heads[Lane.DATA][1])
+    while await journal.shrink():
+        pass
+    after = await journal.usage()
+    assert after.free_bytes == 0
+    assert after.file_bytes < before.file_bytes
+    entries = await journal.read(epoch, Lane.DATA, 0, bytes_max=ALL)
+    assert entries == [(n, records[n - 1].body(n)) for n in range(61, 101)]
+
+
+async def test_a_receipt_that_allows_a_purge_is_on_disk_with_it(journal, disk):
+    """A cursor that was only in memory when its records went would ask for them for ever."""
+    await journal.append([frame(n / 8) for n in range(20)])
+    await journal.save_consumer(Consumer("central", "enrolled", None))
+    journal.set_cursor("central", journal.epoch, Lane.DATA, Cursor(10, bytes(32)))
+    with pytest.raises(ValueError, match=r"not receipted by central \(10\)"):
+        await journal.purge(journal.epoch, Lane.DATA, 11)
+    assert look(disk.directory).cursors == {}
+    assert await journal.purge(journal.epoch, Lane.DATA, 10) == 10
+    assert look(disk.directory).cursors == {("central", 0, Lane.DATA): Cursor(10, bytes(32))}
 
 
 async def test_everything_can_be_asked_through_the_loop(journal):

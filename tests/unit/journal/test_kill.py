@@ -1,8 +1,8 @@
 """Goal: what ``append`` returned for survives ``kill -9``, again and again in one directory.
 
 Method: a process of its own (``appender.py``) prints what was returned for; it is killed after a
-random number of lines, that is somewhere in the append that follows. What its pipe still holds
-was returned for, too.
+random number of lines, that is somewhere in the append or the packing that follows. What its pipe
+still holds was returned for, too.
 """
 
 import subprocess
@@ -10,11 +10,10 @@ import sys
 from pathlib import Path
 from random import Random
 
-from edgeagent.cli.journal import verify_lane
 from edgeagent.journal.journal import FILE_NAME
 from edgeagent.journal.store import Reader
 from edgeagent.model.record import Lane
-from tests.unit.journal.witness import event, frame
+from tests.unit.journal.witness import event, frame, proved
 
 KILLS = 10
 ROOT = Path(__file__).parents[3]
@@ -47,8 +46,9 @@ def test_nothing_that_was_returned_for_is_lost_by_kill_9(tmp_path):
         assert held.hex() == chain
     for lane in Lane:
         make = frame if lane is Lane.DATA else lambda n: event(str(n))
-        count, faults = verify_lane(reader, epoch, lane)
+        count, faults = proved(reader, epoch, lane)
         entries = reader.read(epoch, lane, 0, bytes_max=1 << 40)
         assert faults == []
         assert [e.body for e in entries] == [make(float(n)).body(n) for n in range(1, count + 1)]
+    assert all(reader.packed(epoch, lane) for lane in Lane)
     reader.close()

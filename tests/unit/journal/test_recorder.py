@@ -13,7 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgeagent.journal import Committed, Journal, Recorder
+from edgeagent.journal import Committed, Journal, Recorder, Storing
+from edgeagent.journal.recorder import RETRY_WHEN_FULL_S
 from edgeagent.model.record import Lane, decode_json
 from tests.clocks import START_UTC_NS, ManualClock
 from tests.storage import Disk
@@ -385,3 +386,73 @@ async def test_frames_are_refused_when_too_much_waits(disk, clock):
     committing.cancel()
     await asyncio.wait([committing])
     await journal.close()
+
+
+# -- what is stored, and full disks ----------------------------------------------------------------
+
+
+def types(desk: Desk) -> list[object]:
+    return [body[5] for body in stated(desk.bodies(Lane.EVENT)) if body[0] == "E"]
+
+
+async def test_that_ordinary_storage_pauses_and_resumes_is_an_event(desk, clock):
+    assert desk.storing is Storing.ALL
+    desk.store(Storing.RESERVED, "the disk is full")
+    assert desk.full_since_ns == clock.utc_ns()
+    await desk.flush()
+    assert types(desk) == ["journal.full"], "written from the reserve"
+    desk.store(Storing.RESERVED, "still full")
+    desk.store(Storing.NOTHING, "the reserve, too")
+    desk.store(Storing.RESERVED, "some space")
+    await desk.flush()
+    assert types(desk) == ["journal.full"]
+    assert desk.full_since_ns is not None
+    desk.store(Storing.ALL, "there is space again")
+    assert desk.full_since_ns is None
+    await desk.flush()
+    assert types(desk) == ["journal.full", "journal.resumed"]
+
+
+async def test_when_nothing_is_stored_records_wait_and_come_in_order(desk):
+    desk.put(frame(1.0))
+    desk.store(Storing.NOTHING, "full")
+    waiting = asyncio.create_task(desk.flush())
+    await turns()
+    desk.put(frame(2.0))
+    await turns()
+    assert desk.told == []
+    assert not waiting.done()
+    desk.store(Storing.ALL, "space")
+    await waiting
+    await desk.flush()
+    assert desk.bodies(Lane.DATA) == [frame(1.0).body(1), frame(2.0).body(2)]
+
+
+async def test_a_refused_write_is_repeated_at_once_when_way_can_be_made(disk, desk):
+    made = []
+
+    def make_way() -> bool:
+        made.append(desk.storing)
+        disk.heal()
+        desk.store(Storing.RESERVED, "the disk is full")
+        return True
+
+    desk.make_way = make_way
+    disk.fill()
+    desk.put(frame(1.0))
+    began = asyncio.get_running_loop().time()
+    await desk.flush()
+    await desk.flush()
+    assert asyncio.get_running_loop().time() - began < RETRY_WHEN_FULL_S
+    assert made == [Storing.ALL]
+    assert desk.bodies(Lane.DATA) == [frame(1.0).body(1)]
+    assert types(desk) == ["journal.full"], "not resumed: ordinary storage still pauses"
+
+
+async def test_a_lull_comes_right_behind_a_commit_or_without_one_in_its_time(disk, desk):
+    async with commit_under_way(disk, desk):
+        lull = asyncio.create_task(desk.lull(NEVER_S))
+        await turns()
+        assert not lull.done()
+    await lull
+    await asyncio.wait_for(desk.lull(0.001), 5)

@@ -12,22 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.cli.journal import _batches, verify_lane
 from edgeagent.journal import store as store_module
+from edgeagent.journal.block import crc_of, pack_evidence, unpack_evidence
+from edgeagent.journal.inspect import batches
 from edgeagent.journal.journal import FILE_NAME
+from edgeagent.journal.layout import UnfixedSQLite, UnknownLayout, require_fixed_sqlite
 from edgeagent.journal.store import (
     CorruptRecord,
     Cursor,
     Epoch,
     Reader,
     Store,
-    UnfixedSQLite,
-    UnknownLayout,
-    crc_of,
     description_content,
-    pack_evidence,
-    require_fixed_sqlite,
-    unpack_evidence,
 )
 from edgeagent.model.record import Entry, Lane, Record, decode_batch, extend_chain
 from tests.unit.journal.witness import (
@@ -37,6 +33,7 @@ from tests.unit.journal.witness import (
     event,
     frame,
     look,
+    proved,
     schema,
 )
 
@@ -79,7 +76,8 @@ def fill(store: Store, commits: Sequence[int]) -> list[bytes]:
 def test_a_new_journal_says_what_it_is(store, path):
     assert raw(path, "PRAGMA journal_mode") == [("wal",)]
     assert raw(path, "PRAGMA application_id") == [(0x65644147,)]
-    assert raw(path, "PRAGMA user_version") == [(1,)]
+    assert raw(path, "PRAGMA user_version") == [(2,)]
+    assert raw(path, "PRAGMA auto_vacuum") == [(2,)], "incremental: it can shrink"
     assert (path.read_bytes()[:15], path.read_bytes()[68:72]) == (b"SQLite format 3", b"edAG")
     assert store._db.pragma("synchronous") == 2, "FULL: without it a returned commit may be lost"
     assert store._db.pragma("mmap_size") == 0
@@ -91,7 +89,7 @@ def test_a_new_journal_says_what_it_is(store, path):
 @pytest.mark.parametrize(
     ("alter", "words"),
     [
-        ("PRAGMA user_version = 2", "has layout 2; this version reads layout 1"),
+        ("PRAGMA user_version = 3", "has layout 3; .*, which reads layouts 1 to 2"),
         ("PRAGMA application_id = 4711", "is no edgeagent journal"),
     ],
 )
@@ -252,7 +250,7 @@ def test_the_chain_is_known_at_every_record(tmp_path_factory, lives):
             anchor for anchor in anchors if anchor[0] >= seq
         )
     assert store.anchor_after(store.epoch, Lane.DATA, last + 1) is None
-    assert verify_lane(store, store.epoch, Lane.DATA) == (last, [])
+    assert proved(store, store.epoch, Lane.DATA) == (last, [])
     store.close()
 
 
@@ -279,7 +277,7 @@ def test_who_reads_beside_the_writer_is_not_misled_by_an_end_that_moves(store, p
 
     monkeypatch.setattr(Reader, "bounds", commit_behind)
     held = reader.lane_range(store.epoch, Lane.DATA)
-    _, faults = verify_lane(reader, store.epoch, Lane.DATA)
+    _, faults = proved(reader, store.epoch, Lane.DATA)
     reader.close()
     assert held == (1, 5, chain_of(store.epoch.uuid, Lane.DATA, bodies))
     assert faults == [f"{store.epoch.uuid} record 2 of lane data is damaged on disk"]
@@ -319,9 +317,7 @@ def test_a_new_epoch_begins_with_what_is_in_force(store):
     held = store.lane_range(old, Lane.DATA)
     assert (held.lowest, held.highest) == (1, 5)
     assert len(store.read(old, Lane.DATA, 0, bytes_max=ALL)) == 5
-    assert all(
-        verify_lane(store, epoch, lane)[1] == [] for epoch in store.epochs() for lane in Lane
-    )
+    assert all(proved(store, epoch, lane)[1] == [] for epoch in store.epochs() for lane in Lane)
 
 
 def test_an_epoch_that_cannot_be_opened_has_not_been_opened(store, monkeypatch):
@@ -402,13 +398,13 @@ def test_a_damaged_record_is_located_and_there_is_a_way_round(store, damaged, wa
         store.read(store.epoch, Lane.DATA, seq - 1, bytes_max=ALL)
     assert (caught.value.lane, caught.value.seq) == (Lane.DATA, seq)
     assert f"record {seq} of lane data" in str(caught.value)
-    count, faults = verify_lane(store, store.epoch, Lane.DATA)
+    count, faults = proved(store, store.epoch, Lane.DATA)
     assert (count, faults) == (9, [f"{store.epoch.uuid} {caught.value}"])
     end, chain = store.anchor_after(store.epoch, Lane.DATA, seq)
     assert chain == chain_of(store.epoch.uuid, Lane.DATA, bodies[:end])
     rest = store.read(store.epoch, Lane.DATA, end, bytes_max=ALL)
     assert extend_chain(chain, (e.body for e in rest)) == store.head(Lane.DATA)[1]
-    assert verify_lane(store, store.epoch, Lane.EVENT) == (0, [])
+    assert proved(store, store.epoch, Lane.EVENT) == (0, [])
 
 
 @pytest.mark.parametrize("seq", range(1, 11))
@@ -417,7 +413,7 @@ def test_a_rewritten_record_breaks_the_chain(store, damaged, path, seq):
     bodies = damaged("SELECT 1")
     forged = bodies[seq - 1].replace(b".5]", b".6]")
     raw(path, "UPDATE data SET body = ?, crc = ? WHERE key = ?", forged, crc_of(forged), seq)
-    count, (fault,) = verify_lane(store, store.epoch, Lane.DATA)
+    count, (fault,) = proved(store, store.epoch, Lane.DATA)
     end = 4 if seq <= 4 else 8 if seq <= 8 else 10
     assert (count, fault) == (
         10,
@@ -428,7 +424,7 @@ def test_a_rewritten_record_breaks_the_chain(store, damaged, path, seq):
 def test_a_record_in_anothers_place_is_found(store, damaged, path):
     bodies = damaged("SELECT 1")
     raw(path, "UPDATE data SET body = ?, crc = ? WHERE key = 3", bodies[1], crc_of(bodies[1]))
-    _, faults = verify_lane(store, store.epoch, Lane.DATA)
+    _, faults = proved(store, store.epoch, Lane.DATA)
     assert [fault.split("lane data")[1] for fault in faults] == [
         " record 3: calls itself 2",
         ": the chain breaks at or before record 4",
@@ -438,20 +434,20 @@ def test_a_record_in_anothers_place_is_found(store, damaged, path):
 @pytest.mark.parametrize("body", [b"{}", b"1", b'["F",3]', b"\xff", b""])
 def test_a_body_that_is_no_record_is_found(store, damaged, body):
     damaged("UPDATE data SET body = ?, crc = ? WHERE key = 3", body, crc_of(body))
-    _, faults = verify_lane(store, store.epoch, Lane.DATA)
+    _, faults = proved(store, store.epoch, Lane.DATA)
     assert faults[0].endswith("lane data record 3: is no record")
 
 
 def test_a_lost_end_of_a_commit_is_found_and_the_journal_still_opens(store, damaged, path):
     """The last row, with the chain value, is gone: the tail is there but proved by nothing."""
     bodies = damaged("DELETE FROM data WHERE key = 10")
-    _, (fault,) = verify_lane(store, store.epoch, Lane.DATA)
+    _, (fault,) = proved(store, store.epoch, Lane.DATA)
     assert fault.endswith("lane data: ends with record 9 inside a commit")
     store.close()
     again = Store(path, 0)
     assert again.head(Lane.DATA) == (9, chain_of(again.epoch.uuid, Lane.DATA, bodies[:9]))
     assert fill(again, [1]) == bodies
-    assert verify_lane(again, again.epoch, Lane.DATA) == (10, [])
+    assert proved(again, again.epoch, Lane.DATA) == (10, [])
     again.close()
 
 
@@ -470,10 +466,10 @@ def test_behind_a_chain_value_that_nobody_can_compute_the_journal_goes_on(
     assert again.head(Lane.DATA) == (11, provable)
     named = f"{again.epoch.uuid} record {seq} of lane data is damaged on disk"
     end = f"{again.epoch.uuid} lane data: ends with record 11 inside a commit"
-    assert verify_lane(again, again.epoch, Lane.DATA) == (10, [named, end])
+    assert proved(again, again.epoch, Lane.DATA) == (10, [named, end])
     (part,) = again.commit([frame(11.5), frame(12.5)])
-    assert verify_lane(again, again.epoch, Lane.DATA) == (12, [named])
-    *_, round_it = _batches(again, "berlin-1", again.epoch, Lane.DATA, None, None)
+    assert proved(again, again.epoch, Lane.DATA) == (12, [named])
+    *_, round_it = batches(again, "berlin-1", again.epoch, Lane.DATA, None, None)
     assert (list(round_it.missing), round_it.last) == ([seq], 13)
     assert (round_it.prev, round_it.chain) == (provable, part.chain)
     assert part.chain == extend_chain(provable, part.bodies)
@@ -483,13 +479,19 @@ def test_behind_a_chain_value_that_nobody_can_compute_the_journal_goes_on(
 def test_altered_evidence_does_not_fit_its_digest(store, path):
     replies = [bytes([n]) * 50 for n in range(3)]
     store.commit([frame(float(n), reply) for n, reply in enumerate(replies)])
-    assert verify_lane(store, store.epoch, Lane.DATA) == (3, [])
+    assert proved(store, store.epoch, Lane.DATA) == (3, [])
     altered = pack_evidence([(1, replies[0]), (2, flipped(replies[1], 7)), (3, replies[2])])
     raw(path, "UPDATE evidence SET replies = ?", altered)
-    _, (fault,) = verify_lane(store, store.epoch, Lane.DATA)
+    _, (fault,) = proved(store, store.epoch, Lane.DATA)
     assert fault.endswith("lane data record 2: the evidence does not fit its digest")
     raw(path, "DELETE FROM evidence")
-    assert verify_lane(store, store.epoch, Lane.DATA) == (3, []), "it may be let go earlier"
+    _, (fault,) = proved(store, store.epoch, Lane.DATA)
+    assert fault.endswith("lane data records 1 to 3: the evidence of 3 is lost")
+    store.purge_evidence(store.epoch, 2)
+    _, (fault,) = proved(store, store.epoch, Lane.DATA)
+    assert fault.endswith("lane data record 3: its evidence is lost")
+    store.purge_evidence(store.epoch, 3)
+    assert proved(store, store.epoch, Lane.DATA) == (3, []), "it may be let go earlier"
 
 
 def test_small_reads_verify_the_same(store, monkeypatch):
@@ -498,24 +500,24 @@ def test_small_reads_verify_the_same(store, monkeypatch):
     for start in range(0, 12, 4):
         store.commit([frame(float(n), replies[n]) for n in range(start, start + 4)])
     for size in (1, 150, 300, 450, 1 << 20):
-        monkeypatch.setattr("edgeagent.cli.journal.READ_BYTES", size)
-        assert verify_lane(store, store.epoch, Lane.DATA) == (12, [])
+        monkeypatch.setattr("edgeagent.journal.inspect.READ_BYTES", size)
+        assert proved(store, store.epoch, Lane.DATA) == (12, [])
 
 
 def test_a_damaged_journal_is_exported_as_it_would_be_sent(store, damaged):
     """Around the damage the chain goes on; the batch says which numbers are missing."""
     bodies = damaged("DELETE FROM data WHERE key IN (2, 6, 7)")
-    batches = [
+    sent = [
         decode_batch(batch.encode())
-        for batch in _batches(store, "berlin-1", store.epoch, Lane.DATA, None, None)
+        for batch in batches(store, "berlin-1", store.epoch, Lane.DATA, None, None)
     ]
-    assert [list(batch.missing) for batch in batches if batch.missing] == [[2], [6, 7]]
-    assert batches[0].prev == chain_of(store.epoch.uuid, Lane.DATA, [])
-    for one, following in itertools.pairwise(batches):
+    assert [list(batch.missing) for batch in sent if batch.missing] == [[2], [6, 7]]
+    assert sent[0].prev == chain_of(store.epoch.uuid, Lane.DATA, [])
+    for one, following in itertools.pairwise(sent):
         assert (following.first, following.prev) == (one.last + 1, one.chain)
-    assert batches[-1].chain == store.head(Lane.DATA)[1]
-    sent = [body for batch in batches for body in batch.bodies]
-    assert sent == [body for n, body in enumerate(bodies, 1) if n not in (2, 6, 7)]
+    assert sent[-1].chain == store.head(Lane.DATA)[1]
+    found = [body for batch in sent for body in batch.bodies]
+    assert found == [body for n, body in enumerate(bodies, 1) if n not in (2, 6, 7)]
 
 
 # -- consumers and cursors ---------------------------------------------------------------------

@@ -6,13 +6,13 @@ hashed once more, as ``docs/mqtt.md`` says.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgeagent.cli.journal import verify_lane
+from edgeagent.journal.inspect import verify_lane
 from edgeagent.journal.journal import FILE_NAME
-from edgeagent.journal.store import Committed, Cursor, Reader
+from edgeagent.journal.store import Committed, Cursor, Epoch, Reader
 from edgeagent.model.record import (
     Instant,
     Lane,
@@ -44,9 +44,18 @@ def context(lane: Lane, number: int) -> Record:
     return context_record(lane, number, AT, {"configuration": f"revision {number}"})
 
 
+def proved(reader: Reader, epoch: Epoch, lane: Lane) -> tuple[int, list[str]]:
+    """What a whole verification of a lane says: how many records it read, and every fault."""
+    pieces = list(verify_lane(reader, epoch, lane))
+    return sum(p.records for p in pieces), [fault for p in pieces for fault in p.faults]
+
+
 def chain_of(epoch: str, lane: Lane, bodies: Sequence[bytes]) -> bytes:
     """h(n), computed as the document says."""
-    chain = hashlib.sha256(f"edgeagent/1|{epoch}|{lane}".encode()).digest()
+    return chain_from(hashlib.sha256(f"edgeagent/1|{epoch}|{lane}".encode()).digest(), bodies)
+
+
+def chain_from(chain: bytes, bodies: Sequence[bytes]) -> bytes:
     for body in bodies:
         chain = hashlib.sha256(chain + body).digest()
     return chain
@@ -54,7 +63,10 @@ def chain_of(epoch: str, lane: Lane, bodies: Sequence[bytes]) -> bytes:
 
 @dataclass(frozen=True)
 class State:
-    """All that a journal holds at one moment; epochs by their number."""
+    """All that a journal holds at one moment; epochs by their number.
+
+    ``bodies`` begin behind the place in ``purged``, which comes with the chain value there.
+    """
 
     epochs: int = 1
     bodies: Mapping[tuple[int, Lane], tuple[bytes, ...]] = field(default_factory=dict)
@@ -62,6 +74,13 @@ class State:
     described: Mapping[tuple[str, str, int], Record] = field(default_factory=dict)
     cursors: Mapping[tuple[str, int, Lane], Cursor] = field(default_factory=dict)
     checkpoint: tuple[int, int, bytes] | None = None
+    purged: Mapping[tuple[int, str], tuple[int, bytes | None]] = field(default_factory=dict)
+
+    def highest(self, epoch: int, lane: Lane) -> int:
+        return self.lowest(epoch, lane) - 1 + len(self.bodies.get((epoch, lane), ()))
+
+    def lowest(self, epoch: int, lane: Lane) -> int:
+        return self.purged.get((epoch, lane), (0, None))[0] + 1
 
     def with_commit(
         self,
@@ -74,18 +93,23 @@ class State:
         described = dict(self.described)
         for record in records:
             held = bodies.get((epoch, record.lane), ())
-            seq = len(held) + 1
+            seq = self.lowest(epoch, record.lane) + len(held)
             body = b'["%b",%d,' % (record.kind.encode(), seq) + record.tail
             bodies[epoch, record.lane] = (*held, body)
             if record.evidence is not None:
                 evidence[epoch, seq] = record.evidence
             if record.kind in ("S", "C"):
                 described[record.kind, record.lane, record.number] = record
-        point = self.checkpoint
-        if checkpoint is not None:
-            point = (epoch, len(bodies.get((epoch, Lane.DATA), ())), checkpoint)
-        moved = {**self.cursors, **(cursors or {})}
-        return State(self.epochs, bodies, evidence, described, moved, point)
+        after = replace(
+            self,
+            bodies=bodies,
+            evidence=evidence,
+            described=described,
+            cursors={**self.cursors, **(cursors or {})},
+        )
+        if checkpoint is None:
+            return after
+        return replace(after, checkpoint=(epoch, after.highest(epoch, Lane.DATA), checkpoint))
 
     def with_epoch(self) -> "State":
         """The state behind the opening of an epoch: what is in force stands at its beginning."""
@@ -98,47 +122,84 @@ class State:
             for (kind, lane, number), record in sorted(self.described.items())
             if kind == "S" or number == newest[Lane(lane)]
         ]
-        opened = State(
-            self.epochs + 1,
-            self.bodies,
-            self.evidence,
-            self.described,
-            self.cursors,
-            self.checkpoint,
-        )
-        return opened.with_commit(in_force)
+        return replace(self, epochs=self.epochs + 1).with_commit(in_force)
+
+    def with_purge(self, epoch: Epoch, lane: Lane, upto: int) -> "State":
+        """The state when the records up to here are forgotten, and their raw replies."""
+        upto = min(upto, self.highest(epoch.number, lane))
+        low = self.lowest(epoch.number, lane)
+        if upto < low:
+            return self
+        key = (epoch.number, lane)
+        gone, held = self.bodies[key][: upto - low + 1], self.bodies[key][upto - low + 1 :]
+        bodies = {k: v for k, v in self.bodies.items() if k != key} | ({key: held} if held else {})
+        chain = chain_from(self.chain_before(epoch, lane), gone)
+        after = replace(self, bodies=bodies, purged={**self.purged, key: (upto, chain)})
+        return after.with_evidence_purge(epoch, upto) if lane is Lane.DATA else after
+
+    def with_evidence_purge(self, epoch: Epoch, upto: int) -> "State":
+        """The state when the raw replies up to here are forgotten."""
+        upto = min(upto, self.highest(epoch.number, Lane.DATA))
+        key = (epoch.number, "evidence")
+        if upto <= self.purged.get(key, (0, None))[0]:
+            return self
+        evidence = {
+            (number, seq): raw
+            for (number, seq), raw in self.evidence.items()
+            if number != epoch.number or seq > upto
+        }
+        return replace(self, evidence=evidence, purged={**self.purged, key: (upto, None)})
+
+    def chain_before(self, epoch: Epoch, lane: Lane) -> bytes:
+        """The chain value before the oldest record that is held."""
+        _, chain = self.purged.get((epoch.number, lane), (0, None))
+        return chain or chain_of(epoch.uuid, lane, [])
 
 
 def look(directory: Path, vfs: str | None = None) -> State:
     """Return what is found in a directory; fail if anything there contradicts itself."""
     reader = Reader(directory / FILE_NAME, vfs)
     try:
-        epochs = reader.epochs()
-        bodies: dict[tuple[int, Lane], tuple[bytes, ...]] = {}
-        evidence: dict[tuple[int, int], bytes] = {}
-        for epoch in epochs:
-            for lane in Lane:
-                count, faults = verify_lane(reader, epoch, lane)
-                assert not faults, faults
-                entries = reader.read(epoch, lane, 0, bytes_max=1 << 40)
-                assert [entry.seq for entry in entries] == list(range(1, count + 1)), "holes"
-                found = tuple(entry.body for entry in entries)
-                held = reader.lane_range(epoch, lane)
-                assert held.chain == chain_of(epoch.uuid, lane, found)
-                if found:
-                    bodies[epoch.number, lane] = found
-            for seq, raw in reader.evidence(epoch, 0, 1 << 40):
-                evidence[epoch.number, seq] = raw
-        return State(
-            len(epochs),
-            bodies,
-            evidence,
-            _described(reader),
-            reader.cursors(),
-            reader.checkpoint(),
-        )
+        return seen(reader)
     finally:
         reader.close()
+
+
+def seen(reader: Reader) -> State:
+    """Return what a reader sees; fail if anything there contradicts itself."""
+    epochs = reader.epochs()
+    bodies: dict[tuple[int, Lane], tuple[bytes, ...]] = {}
+    evidence: dict[tuple[int, int], bytes] = {}
+    purged: dict[tuple[int, str], tuple[int, bytes | None]] = {}
+    for epoch in epochs:
+        for lane in Lane:
+            count, faults = proved(reader, epoch, lane)
+            assert not faults, faults
+            entries = reader.read(epoch, lane, 0, bytes_max=1 << 40)
+            held = reader.lane_range(epoch, lane)
+            below, chain = reader.purged(epoch, lane)
+            assert held[:2] == (below + 1, below + count)
+            assert [entry.seq for entry in entries] == list(range(below + 1, below + count + 1))
+            found = tuple(entry.body for entry in entries)
+            assert chain is not None
+            assert held.chain == chain_from(chain, found)
+            if found:
+                bodies[epoch.number, lane] = found
+            if below:
+                purged[epoch.number, lane] = (below, chain)
+        if (below := reader.purged(epoch, "evidence"))[0]:
+            purged[epoch.number, "evidence"] = below
+        for seq, raw in reader.evidence(epoch, 0, 1 << 40):
+            evidence[epoch.number, seq] = raw
+    return State(
+        len(epochs),
+        bodies,
+        evidence,
+        _described(reader),
+        reader.cursors(),
+        reader.checkpoint(),
+        purged,
+    )
 
 
 def _described(reader: Reader) -> dict[tuple[str, str, int], Record]:
@@ -178,10 +239,12 @@ class Witness:
         assert len(self.returned) == len(self.asked)
         epoch = self.state.epochs - 1
         for part in committed:
-            held = self.state.bodies[epoch, part.lane]
-            assert tuple(part.bodies) == held[part.first - 1 :]
-            assert part.chain == chain_of(part.epoch, part.lane, held)
-            assert part.prev == chain_of(part.epoch, part.lane, held[: part.first - 1])
+            held, low = self.state.bodies[epoch, part.lane], self.state.lowest(epoch, part.lane)
+            before = held[: part.first - low]
+            assert tuple(part.bodies) == held[len(before) :]
+            start = self.state.chain_before(Epoch(epoch, part.epoch, 0, ""), part.lane)
+            assert part.prev == chain_from(start, before)
+            assert part.chain == chain_from(part.prev, part.bodies)
 
     def refused(self) -> None:
         """The journal has said that it could not, and that it may be asked again."""

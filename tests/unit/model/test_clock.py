@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from edgeagent.model import clock as clock_module
-from edgeagent.model.clock import SystemClock, read_boot_id
+from edgeagent.model.clock import BOOT_ID_VARIABLE, SystemClock, read_boot_id
 
 
 def test_the_boot_clock_never_goes_back_and_utc_is_nanoseconds():
@@ -17,9 +19,29 @@ def test_the_boot_id_is_the_kernels():
     assert SystemClock().boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def test_a_hidden_boot_id_is_said_to_be_unknown(monkeypatch):
-    def hidden(*_, **__):
+@pytest.fixture
+def hidden(monkeypatch):
+    """The kernel's file cannot be read, as in a service with ``ProcSubset=pid``."""
+
+    def refuse(*_, **__):
         raise PermissionError
 
-    monkeypatch.setattr(clock_module.Path, "read_text", hidden)
+    monkeypatch.setattr(clock_module.Path, "read_text", refuse)
+
+
+def test_a_hidden_boot_id_is_the_service_managers_in_the_kernels_spelling(hidden, monkeypatch):
+    monkeypatch.setenv(BOOT_ID_VARIABLE, "0c2f5a3e9d6b4f1c8a7e6d5c4b3a2910")
+    assert read_boot_id() == "0c2f5a3e-9d6b-4f1c-8a7e-6d5c4b3a2910"
+
+
+def test_the_kernel_is_believed_before_the_environment(monkeypatch):
+    monkeypatch.setenv(BOOT_ID_VARIABLE, "0c2f5a3e9d6b4f1c8a7e6d5c4b3a2910")
+    assert read_boot_id() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+@pytest.mark.parametrize("said", [None, "", "yesterday's"])
+def test_a_hidden_boot_id_that_nobody_says_is_unknown(hidden, monkeypatch, said):
+    monkeypatch.delenv(BOOT_ID_VARIABLE, raising=False)
+    if said is not None:
+        monkeypatch.setenv(BOOT_ID_VARIABLE, said)
     assert read_boot_id() == "unknown"

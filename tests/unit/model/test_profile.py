@@ -97,6 +97,23 @@ def test_a_site_may_change_a_period_and_nothing_else():
     assert profile().schemas("balance-1", {})[0].period_ns == 10**9
 
 
+def test_critical_tags_are_the_profiles_unless_the_site_names_others():
+    tags = {
+        "level": {"type": "FLOAT32", "critical": True},
+        "lid": {"type": "BOOL"},
+        "nitrogen": {"type": "FLOAT32"},
+    }
+    made = profile(groups={"all": {"period": "1 s", "tags": tags}})
+
+    def critical(*of_the_site: Any) -> list[str]:
+        (group,) = made.schemas("tank-1", {}, *of_the_site)
+        return [tag.name for tag in group.tags if tag.critical]
+
+    assert critical() == critical(None) == ["level"]
+    assert critical(("nitrogen", "lid")) == ["lid", "nitrogen"]
+    assert critical(()) == []
+
+
 def test_who_cannot_be_identified_says_why():
     assert "identity_unavailable" in problem(profile, identity={})
     assert profile(identity={}, identity_unavailable="has no number").identity == {}

@@ -8,12 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from edgeagent.model.quantity import DurationNs, Rational, parse_duration_ns, parse_rational
+from edgeagent.model.quantity import (
+    DurationNs,
+    Rational,
+    SizeBytes,
+    parse_duration_ns,
+    parse_rational,
+    parse_size_bytes,
+)
 
 
 class Model(BaseModel):
     period: DurationNs = 10**9
     scale: Rational = Fraction(1)
+    budget: SizeBytes = 1
 
 
 @pytest.mark.parametrize(
@@ -25,6 +33,7 @@ class Model(BaseModel):
         ("0.1 s", 100_000_000),
         ("5 min", 300 * 10**9),
         ("4 h", 14_400 * 10**9),
+        ("90 d", 7_776_000 * 10**9),
         ("  20 ms ", 20_000_000),
         ("0.000001 ms", 1),
     ],
@@ -50,6 +59,37 @@ def test_what_is_no_duration_is_refused_with_words(text):
 def test_every_whole_duration_is_exact(number, unit, space):
     factor = {"ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}[unit]
     assert parse_duration_ns(f"{number}{space}{unit}") == number * factor
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1 B", 1),
+        ("64 MB", 64_000_000),
+        ("20 GB", 20_000_000_000),
+        ("1.5kB", 1500),
+        ("2 TB", 2 * 10**12),
+        (" 1 KiB ", 1024),
+        ("512 MiB", 512 << 20),
+        ("0.5 GiB", 1 << 29),
+        ("1 TiB", 1 << 40),
+    ],
+)
+def test_sizes(text, size):
+    assert parse_size_bytes(text) == size
+    assert Model(budget=text).budget == size
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1", "MB", "20 gb", "20 G", "1 KB", "1 kiB", "-1 MB", "0 B", "0.5 B", "1.0001 kB", "1e3 MB",
+     "1,5 GB", "", 1, 1.0, None, True, ["1 MB"]],
+)  # fmt: skip
+def test_what_is_no_size_is_refused_with_words(text):
+    with pytest.raises(ValueError, match=r"is no size; write|is no positive whole number of bytes"):
+        parse_size_bytes(text)
+    with pytest.raises(ValidationError):
+        Model(budget=text)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from edgeagent.model.settings import (
     BrokerSettings,
     InstrumentSettings,
+    JournalSettings,
     LinkSettings,
     SiteSettings,
     driver_keys,
@@ -92,6 +93,11 @@ def test_defaults_are_those_of_the_documents():
     assert settings.stream.window_messages == 20
     assert settings.stream.head_every == 10 * 10**9
     assert settings.journal.commit_within == 12 * 10**6
+    journal = settings.journal
+    assert (journal.budget, journal.reserve) == (20 * 10**9, 64 * 10**6)
+    day_ns = 86_400 * 10**9
+    assert (journal.keep, journal.evidence_keep) == (90 * day_ns, 30 * day_ns)
+    assert journal.pack_after == 3600 * 10**9
     assert settings.broker.version == "5"
 
 
@@ -116,6 +122,26 @@ def test_defaults_are_those_of_the_documents():
 )
 def test_what_no_site_may_say(change):
     refused(SiteSettings, **site(**change))
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ({"budget": 20}, "no size"),
+        ({"budget": "100 MB"}, "less than twice the reserve; raise budget"),
+        ({"reserve": "10 GB", "budget": "19 GB"}, "less than twice the reserve; raise budget"),
+        ({"reserve": "31 MB"}, "write 32 MB or more"),
+        ({"keep": "90"}, "no duration"),
+        ({"keep": "20 d", "evidence_keep": "21 d"}, "lower evidence_keep or raise keep"),
+        ({"pack_after": "25 h"}, "write 1 d or less"),
+    ],
+)
+def test_what_no_journal_may_say(stated, words):
+    assert words in refused(JournalSettings, **stated)
+
+
+def test_a_short_keep_alone_is_no_contradiction():
+    assert JournalSettings(keep="7 d").keep == 7 * 86_400 * 10**9
 
 
 def test_keys_of_the_driver_are_kept_for_the_driver():
