@@ -1,58 +1,51 @@
 """Composition root: the one place that builds the agent's objects and owns its tasks."""
 
 import asyncio
+import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from random import Random
-from typing import cast
 
 import structlog
 
 from edgeagent import __version__
 from edgeagent.acquire.acquisition import Acquisition
-from edgeagent.acquire.polled import PolledLink
-from edgeagent.acquire.subscribed import SubscribedLink
-from edgeagent.configure import LinkPlan, SitePlan
-from edgeagent.driver import PolledDriver
+from edgeagent.configure import SitePlan
 from edgeagent.journal import Journal, Recorder
 from edgeagent.journal.journal import StateDirectory
+from edgeagent.journal.retention import Retention
 from edgeagent.model.clock import CLOCK_UNKNOWN, Clock, SystemClock
+from edgeagent.operate.access import account_of, every_role
+from edgeagent.operate.acts import ActRefused, Acts
+from edgeagent.operate.consumers import consumer_acts
 from edgeagent.operate.control import serve_control
+from edgeagent.operate.links import Links, cancel, open_drivers
+from edgeagent.operate.look import Looks
+from edgeagent.operate.notify import Notifier, keep_alive
+from edgeagent.operate.reload import Configuration
 from edgeagent.operate.status import Agent
 from edgeagent.operate.timekeeping import clock_context, keep_time
 from edgeagent.publish.lossless import LosslessStream
 
-STOP_LINKS_WITHIN_S = 3.0
+STOP_TASKS_WITHIN_S = 3.0
 DRAIN_WITHIN_S = 3.0
+SAY_STOPPED_WITHIN_S = 1.0
 
 log = structlog.get_logger()
-
-
-def make_link(
-    link: LinkPlan, acquisition: Acquisition, clock: Clock, random: Random
-) -> PolledLink | SubscribedLink:
-    """Build the owner of one link; which kind is a matter of what its driver can do."""
-    driver = link.kind.open(link.settings, link.instruments, clock)
-    if hasattr(driver, "poll"):
-        polled = cast(PolledDriver, driver)
-        return PolledLink(link.name, polled, link.instruments, acquisition, random)
-    return SubscribedLink(link.name, driver, link.instruments, acquisition, random)
 
 
 async def run_agent(
     plan: SitePlan, *, clock: Clock | None = None, stop: asyncio.Event | None = None
 ) -> None:
-    """Run one site's agent until SIGTERM, SIGINT or ``stop``.
+    """Run one site's agent until SIGTERM, SIGINT or ``stop``; SIGHUP reloads its configuration.
 
     :raises StartRefused: the state directory cannot be used
     :raises JournalFailed: the journal cannot be opened, or could not be mended
     """
     clock = clock or SystemClock()
     stop = stop or asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with suppress(ValueError, NotImplementedError):  # not the main thread: a test stops us
-            loop.add_signal_handler(number, stop.set)
+    _on_signal(stop.set, signal.SIGTERM, signal.SIGINT)
     directory = StateDirectory(plan.settings.state_dir)
     try:
         journal = await Journal.open(directory.path, clock)
@@ -64,9 +57,17 @@ async def run_agent(
         directory.release()
 
 
+def _on_signal(do: Callable[[], object], *numbers: signal.Signals) -> None:
+    loop = asyncio.get_running_loop()
+    for number in numbers:
+        with suppress(ValueError, NotImplementedError):  # not the main thread: a test stops us
+            loop.add_signal_handler(number, do)
+
+
 async def _run(plan: SitePlan, clock: Clock, journal: Journal, stop: asyncio.Event) -> None:
     settings = plan.settings
     random = Random()  # noqa: S311 - jitter only
+    notifier = Notifier.from_environment(os.environ)
     recorder = Recorder(
         journal,
         clock,
@@ -85,57 +86,68 @@ async def _run(plan: SitePlan, clock: Clock, journal: Journal, stop: asyncio.Eve
         }
     )
     acquisition = Acquisition(recorder, plan.instruments)
-    links = [make_link(link, acquisition, clock, random) for link in plan.links]
     stream = LosslessStream(
         settings.site, settings.topic_root, settings.broker, settings.stream, recorder, random
     )
-    agent = Agent(plan, recorder, acquisition, stream)
     async with asyncio.TaskGroup() as tasks:
         committing = tasks.create_task(recorder.run(), name="journal")
         await acquisition.begin()
         recorder.event(
             "agent.started", "info", f"edgeagent {__version__} started", agent=__version__
         )
-        polling = [
-            tasks.create_task(link.run(), name=f"link:{link.status.name}")
-            for link in links
-            if link.status.name in _in_use(plan)
-        ]
+        links = Links(tasks, acquisition, random)
+        configuration = Configuration(plan, recorder, acquisition, links, stream)
+        acts = Acts(recorder, [configuration.act(), *consumer_acts(recorder)])
+        retention = Retention(recorder, settings.journal, settings.state_dir)
+        agent = Agent(configuration, recorder, acquisition, stream, retention.state)
+        looks = Looks(settings.state_dir)
+        links.start(plan.links, open_drivers(plan.links, clock))
         others = [
             tasks.create_task(stream.run(), name="publish"),
-            tasks.create_task(keep_time(recorder), name="time"),
-            tasks.create_task(serve_control(agent, settings.state_dir), name="control"),
+            tasks.create_task(retention.run(), name="retention"),
+            tasks.create_task(keep_time(recorder, trust=agent.vitals.clock), name="time"),
+            tasks.create_task(agent.keep_vitals(), name="health"),
+            tasks.create_task(serve_control(agent, acts, looks, settings.control), name="control"),
+            tasks.create_task(keep_alive(notifier, recorder.prove_progress), name="watchdog"),
         ]
-        log.info("agent.ready", site=settings.site, links=len(polling))
+        reload = asyncio.Event()
+        _on_signal(reload.set, signal.SIGHUP)
+        others.append(tasks.create_task(_reload_on(reload, acts), name="reload"))
+        log.info("agent.ready", site=settings.site, links=len(links))
+        notifier.ready(f"site {settings.site}: {len(links)} links")
         await stop.wait()
-        await _stop(polling, others, committing, acquisition, stream)
+        notifier.stopping()
+        await _stop(links, others, committing, acquisition, stream)
 
 
-def _in_use(plan: SitePlan) -> set[str]:
-    return {link.name for link in plan.links if link.instruments}
+async def _reload_on(asked: asyncio.Event, acts: Acts) -> None:
+    """Reload whenever the signal comes: whoever may send it is root or the service's user."""
+    while True:
+        await asked.wait()
+        asked.clear()
+        person = every_role(account_of(os.geteuid()), os.geteuid())
+        try:
+            await acts.perform(person, {"act": "configuration.reload", "reason": "SIGHUP"})
+        except ActRefused as error:
+            log.error("configuration.refused", error=str(error))
 
 
 async def _stop(
-    polling: list[asyncio.Task[None]],
+    links: Links,
     others: list[asyncio.Task[None]],
     committing: asyncio.Task[None],
     acquisition: Acquisition,
     stream: LosslessStream,
 ) -> None:
     """Stop reading, record that we did, let the tail leave, stop the rest."""
-    await _cancel(polling, STOP_LINKS_WITHIN_S)
+    await links.stop()
     acquisition.stop()
     acquisition.recorder.event("agent.stopped", "info", "stopped by command")
     await acquisition.recorder.flush()
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_WITHIN_S):
             await stream.drained()
-    await _cancel([*others, committing], STOP_LINKS_WITHIN_S)
-
-
-async def _cancel(tasks: list[asyncio.Task[None]], within_s: float) -> None:
-    for task in tasks:
-        task.cancel()
-    _, stuck = await asyncio.wait(tasks, timeout=within_s)
-    for task in stuck:
-        log.error("task.stuck", task=task.get_name())
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SAY_STOPPED_WITHIN_S):
+            await stream.say_stopped()
+    await cancel([*others, committing], STOP_TASKS_WITHIN_S)

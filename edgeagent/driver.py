@@ -10,7 +10,7 @@ instrument gave no usable answer. Anything else it raises is a defect: acquisiti
 a lost link and records it with its traceback.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -90,6 +90,13 @@ class PolledDriver(Protocol):
 class SubscribedDriver(Protocol):
     """One link on which the device pushes."""
 
+    def resume(self, durable: Mapping[GroupSchema, Sequence[int | None]]) -> None:
+        """Take note, before the first connect, of what an agent before this one has stored.
+
+        :param durable: the device's time of each tag's last value, in nanoseconds UTC; ``None``
+            where there is none. What the device gives again up to there is not new
+        """
+
     async def connect(self) -> tuple[Identity, ...]:
         """Open the link, ask who is there, subscribe.
 
@@ -109,6 +116,10 @@ class SubscribedDriver(Protocol):
         """Close at any time, any number of times. Never raises."""
 
 
+def _fits(instrument: Instrument, others: Sequence[Instrument]) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class DriverKind:
     """What a driver package offers to the agent.
@@ -121,6 +132,8 @@ class DriverKind:
         links to one end are refused
     :ivar clash: says in words why two instruments cannot share a link (same address), or ``None``
     :ivar open: makes the driver of one link; touches nothing until ``connect``
+    :ivar misfit: says in words why an instrument's settings do not fit its profile, or it the
+        others of its link, and behind a semicolon the mend, or ``None``
     """
 
     name: str
@@ -130,3 +143,4 @@ class DriverKind:
     endpoint: Callable[[Any], str]
     clash: Callable[[Any, Any], str | None]
     open: Callable[[Any, Sequence[Instrument], Clock], PolledDriver | SubscribedDriver]
+    misfit: Callable[[Instrument, Sequence[Instrument]], str | None] = _fits

@@ -11,7 +11,7 @@ import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -102,6 +102,10 @@ async def connect(
     session = Session(settings, client_id, on_message, on_published, will, manual_ack)
     await session.open(receive_maximum, timeout_s)
     return session
+
+
+Connect = Callable[..., Awaitable["Session"]]
+"""The way to a broker: :func:`connect`, or what stands in its place where there is no network."""
 
 
 class Session:

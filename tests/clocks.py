@@ -1,5 +1,6 @@
 """A clock that moves when a test says so."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 START_UTC_NS = 1_795_403_350_000_000_000
@@ -34,3 +35,25 @@ class ManualClock:
         """Begin a new boot of the machine."""
         self.boot = 0
         self.boot_id = f"{self.boot_id[:-1]}{int(self.boot_id[-1]) + 1}"
+
+
+@dataclass
+class MachineClock(ManualClock):
+    """A machine whose clocks follow an event loop's, and which may boot again.
+
+    :ivar now_s: returns the loop's time, in seconds
+    :ivar drift: by how much UTC runs fast, in seconds per second
+    """
+
+    now_s: Callable[[], float] = lambda: 0.0
+    drift: float = 0.0
+
+    def utc_ns(self) -> int:
+        return self.utc + round(self.now_s() * (1 + self.drift) * SECOND_NS)
+
+    def boot_ns(self) -> int:
+        return self.boot + round(self.now_s() * SECOND_NS)
+
+    def reboot(self) -> None:
+        super().reboot()
+        self.boot -= round(self.now_s() * SECOND_NS)

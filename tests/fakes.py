@@ -15,7 +15,7 @@ from edgeagent.acquire.acquisition import Acquisition
 from edgeagent.acquire.polled import PolledLink
 from edgeagent.acquire.subscribed import SubscribedLink
 from edgeagent.driver import DriverKind, Instrument
-from edgeagent.journal import Recorder
+from edgeagent.journal import Recorder, Storing
 from edgeagent.journal.store import Description, Epoch
 from edgeagent.model.clock import Clock
 from edgeagent.model.errors import JournalFull
@@ -115,6 +115,14 @@ class TapeJournal:
         self.epochs = (Epoch(0, "0192a6e4-7b11-7c3a-9d52-3f1c2b4a5d6e", 0, "created"),)
         self.read_at_once = 3
 
+    @property
+    def epoch(self) -> Epoch:
+        return self.epochs[-1]
+
+    @property
+    def heads(self) -> dict[Lane, tuple[int, bytes]]:
+        return {lane: (len(records), b"") for lane, records in self.lanes.items()}
+
     def add(self, record: Record) -> None:
         self.lanes[record.lane].append(record)
 
@@ -144,6 +152,7 @@ class TapeRecorder:
         self.clock = clock
         self.snapshot: Callable[[], bytes] | None = None
         self.accepting = True
+        self.storing = Storing.ALL
         self.events: list[tuple[str, str, dict[str, Any]]] = []
         self.context: dict[str, Any] = {}
         self._numbers = {
@@ -311,6 +320,7 @@ class ScriptedSubscribed(Scripted):
     """A link that pushes what a test puts into ``queue``; an exception is raised by ``next``.
 
     :ivar acknowledged: frames that were committed, with the time
+    :ivar durable: what it was told is stored already
     """
 
     def __init__(self, instruments: Sequence[Instrument], clock: Clock, plan: Plan | None = None):
@@ -318,6 +328,10 @@ class ScriptedSubscribed(Scripted):
         self.queue: asyncio.Queue[Sequence[Frame | Loss] | Exception] = asyncio.Queue()
         self.acknowledged: list[tuple[float, Frame]] = []
         self.on_committed: Callable[[Frame], Awaitable[None]] | None = None
+        self.durable: Mapping[GroupSchema, Sequence[int | None]] = {}
+
+    def resume(self, durable: Mapping[GroupSchema, Sequence[int | None]]) -> None:
+        self.durable = durable
 
     async def next(self) -> Sequence[Frame | Loss]:
         pushed = await self.queue.get()

@@ -42,12 +42,30 @@ class Line:
     :ivar count: number of tags
     :ivar last: when the last frame came
     :ivar gaps: the open gaps by number
+    :ivar source: the device's time of each tag's last value: one for all, or one per tag
     """
 
     schema: int
     count: int
     last: Bound | None = None
     gaps: dict[int, OpenGap] = field(default_factory=dict)
+    source: int | list[int | None] | None = None
+
+    def sources(self) -> list[int | None]:
+        """Return the device's time of each tag's last value."""
+        if isinstance(self.source, list):
+            return list(self.source)
+        return [self.source] * self.count
+
+    def stamp(self, times: Sequence[int | None] | int, present: Sequence[int] | None) -> None:
+        """Note the device's time of new values; several ``times`` are parallel to ``present``."""
+        if present is None:
+            self.source = times if isinstance(times, int) else list(times)
+            return
+        known = self.sources()
+        for place, index in enumerate(present):
+            known[index] = times if isinstance(times, int) else times[place]
+        self.source = known
 
     def due(self) -> list[int]:
         """Return the tags that are in no gap."""
@@ -92,7 +110,10 @@ class Continuity:
         if body[0] == "C":
             self.enter_boot(body[5].get("boot_id"))
         elif body[0] == "F" and body[6] == Origin.LIVE:
-            self._replay_line(body[2], groups).last = Bound(body[4], body[5])
+            line = self._replay_line(body[2], groups)
+            line.last = Bound(body[4], body[5])
+            if body[9] is not None:
+                line.stamp(body[9], body[8])
         elif body[0] == "G":
             self._replay_gap(body, groups)
 
@@ -110,8 +131,9 @@ class Continuity:
         if until is None:
             stated = list(range(line.count)) if tags is None else tags
             line.gaps[number] = OpenGap(number, cause, _bound(since), detail, stated)
-        elif line.gaps.pop(number, None) is not None and not line.gaps:
+        elif line.gaps.pop(number, None) is not None and not line.gaps and until[1] is not None:
             # The frame that ended the gap follows at once; without one the line was retired.
+            # (An end without boot time is a driver's word that the tags are watched again.)
             del self.lines[groups[body[2]][0]]
 
     def snapshot(self) -> bytes:
@@ -122,6 +144,7 @@ class Continuity:
                 line.count,
                 line.last,
                 [[g.number, g.cause, g.since, g.detail, g.tags] for g in line.gaps.values()],
+                line.source,
             ]
             for key, line in self.lines.items()
         }
@@ -178,6 +201,11 @@ class Continuity:
         if line.gaps or skipped or frame.present is not None:
             records = self._settle(line, frame, context, at, skipped)
         line.last = Bound(*at)
+        times, present = frame.source_utc_ns, frame.present
+        if times is not None:
+            if present is not None and not isinstance(times, int):
+                times = tuple(times[index] for index in present)
+            line.stamp(times, present)
         return records
 
     def bad(
@@ -194,14 +222,38 @@ class Continuity:
         return self._miss(line, context, at, cause, detail, _among(line.due(), tags))
 
     def lost(self, loss: Loss, context: int, at: Instant) -> list[Record]:
-        """Return the one record of a gap that the driver knows from beginning to end."""
+        """Return the record of a gap that the driver knows from beginning to end.
+
+        One without length ends what is open: nothing is missing, the tags are watched again.
+        """
         line = self.lines[str(loss.group)]
+        if loss.to_utc_ns is None:
+            return []
+        until = Bound(loss.to_utc_ns, None)
+        if loss.from_utc_ns == loss.to_utc_ns:
+            return self._resume(line, context, at, until, loss.tags)
         tags = _among(line.due(), loss.tags)
-        if not tags or loss.to_utc_ns is None:
+        if not tags:
             return []
         since = None if loss.from_utc_ns is None else Bound(loss.from_utc_ns, None)
         gap = self._new(loss.cause, since, loss.detail, tags)
-        return [_written(line, gap, context, at, Bound(loss.to_utc_ns, None), tags)]
+        return [_written(line, gap, context, at, until, tags)]
+
+    def _resume(
+        self, line: Line, context: int, at: Instant, until: Bound, tags: Sequence[int] | None
+    ) -> list[Record]:
+        """End the open gaps of these tags; the others of each gap go on in one of their own."""
+        back = set(range(line.count) if tags is None else tags)
+        records: list[Record] = []
+        for gap in [g for g in line.gaps.values() if not back.isdisjoint(g.tags)]:
+            del line.gaps[gap.number]
+            ended = [index for index in gap.tags if index in back]
+            still = [index for index in gap.tags if index not in back]
+            records.append(_written(line, gap, context, at, until, ended))
+            if still:
+                rest = self._new(gap.cause, gap.since, gap.detail, still)
+                records.append(self._open(line, context, at, rest))
+        return records
 
     def open_count(self) -> int:
         """Return how many gaps are open."""
@@ -307,12 +359,18 @@ def _written(
     )  # fmt: skip
 
 
-def _line(schema: int, count: int, last: list[Any] | None, gaps: list[list[Any]]) -> Line:
+def _line(
+    schema: int,
+    count: int,
+    last: list[Any] | None,
+    gaps: list[list[Any]],
+    source: int | list[int | None] | None = None,
+) -> Line:
     known = {
         number: OpenGap(number, cause, _bound(since), detail, tags)
         for number, cause, since, detail, tags in gaps
     }
-    return Line(schema, count, _bound(last), known)
+    return Line(schema, count, _bound(last), known, source)
 
 
 def _bound(stated: Sequence[Any] | None) -> Bound | None:

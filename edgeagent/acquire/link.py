@@ -24,10 +24,12 @@ async def keep_link(
     status: LinkStatus,
     groups: Sequence[GroupSchema],
     random: Random,
+    wait_s_max: float = 30.0,
 ) -> None:
     """Keep one link up, for ever.
 
     :param serve: takes over after each connect, with who answered, until the link is lost
+    :param wait_s_max: longest wait before the next attempt
     :raises JournalFailed: passed on, because going on would lose data
     """
     attempt = 0
@@ -63,7 +65,7 @@ async def keep_link(
         finally:
             await _close(driver, status.name)
         attempt = 1 if status.frames > frames else attempt + 1
-        await asyncio.sleep(backoff_s(attempt, random.random()))
+        await asyncio.sleep(backoff_s(attempt, random.random(), cap_s=wait_s_max))
 
 
 async def _close(driver: PolledDriver | SubscribedDriver, link: str) -> None:

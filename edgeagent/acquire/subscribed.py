@@ -4,9 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from random import Random
 
+import structlog
+
 from edgeagent.acquire.acquisition import Acquisition
 from edgeagent.acquire.link import keep_link
 from edgeagent.driver import Frame, Identity, Instrument, Loss, SubscribedDriver
+
+WAIT_S_MAX = 3.0
+"""Longest wait before the next attempt: what a device keeps for us, it does not keep for long."""
+
+log = structlog.get_logger()
 
 
 class SubscribedLink:
@@ -31,9 +38,12 @@ class SubscribedLink:
 
     async def run(self) -> None:
         """Keep the link up and take what comes, for ever; see :func:`keep_link`."""
+        lines = self._acquisition.continuity.lines
+        self._driver.resume({group: lines[str(group)].sources() for group in self._groups})
         await keep_link(
-            self._driver, self._serve, self._acquisition, self.status, self._groups, self._random
-        )
+            self._driver, self._serve, self._acquisition, self.status, self._groups, self._random,
+            WAIT_S_MAX,
+        )  # fmt: skip
 
     async def _serve(self, _: tuple[Identity, ...]) -> None:
         try:
@@ -41,7 +51,14 @@ class SubscribedLink:
                 both.create_task(self._take_all(), name=f"{self.status.name}:next")
                 both.create_task(self._acknowledge(), name=f"{self.status.name}:committed")
         except ExceptionGroup as group:
+            await self._settle()
             raise group.exceptions[0] from None
+
+    async def _settle(self) -> None:
+        """Say that what was taken is durable, before the driver gives again what is not."""
+        await self._recorder.committed()
+        if self._last is not None:
+            await self._driver.committed(self._last)
 
     async def _take_all(self) -> None:
         while True:
@@ -49,6 +66,9 @@ class SubscribedLink:
                 while not self._recorder.accepting:  # the device keeps what we do not take
                     await self._recorder.committed()
                 if isinstance(item, Loss):
+                    if item.to_utc_ns is None:
+                        words = {"group": str(item.group), "cause": item.cause}
+                        log.warning("values.lost", link=self.status.name, **words, why=item.detail)
                     self._acquisition.lose(item)
                     continue
                 self._acquisition.take(item)

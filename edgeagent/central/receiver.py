@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import structlog
 
@@ -33,6 +33,7 @@ from edgeagent.mqtt import (
     JSON,
     BrokerRefused,
     BrokerUnreachable,
+    Connect,
     Message,
     Session,
     connect,
@@ -103,11 +104,20 @@ class Progress:
 class Receiver:
     """One process's share of a consumer. :meth:`run` it once; it ends when :meth:`stop` is called.
 
-    :param store: used from this object's own thread only
+    :param store: used by ``database`` only
+    :param database: where transactions run; a thread of this object's own when not stated
     """
 
     def __init__(
-        self, settings: ReceiverSettings, store: Store, client_id: str, clock: Clock, rng: Random
+        self,
+        settings: ReceiverSettings,
+        store: Store,
+        client_id: str,
+        clock: Clock,
+        rng: Random,
+        *,
+        connect: Connect = connect,
+        database: "Database | None" = None,
     ) -> None:
         self.progress = Progress()
         self._settings = settings
@@ -115,7 +125,8 @@ class Receiver:
         self._client_id = client_id
         self._rng = rng
         self._topics = Topics(settings.topic_root, settings.site, settings.consumer)
-        self._database = _DatabaseThread()
+        self._connect = connect
+        self._database = database or _DatabaseThread()
         self._stopping = asyncio.Event()
         self._session: Session | None = None
         self._inbox: list[tuple[Message, Session | None]] = []
@@ -176,7 +187,7 @@ class Receiver:
     async def _serve_session(self) -> str:
         """Connect, serve until the connection ends, return why it ended."""
         settings = self._settings
-        session = await connect(
+        session = await self._connect(
             settings.broker,
             self._client_id,
             on_message=self._take_message,
@@ -297,6 +308,16 @@ class Receiver:
                     "hole.requested", site=key.site, **_lane_words(key), first=first, last=last
                 )
                 self._request(key.site, replay_request(key, first, last))
+
+
+class Database(Protocol):
+    """Runs one transaction at a time, beside the event loop."""
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """Return what ``work`` returns, or raise what it raises; call it once at a time."""
+
+    def stop(self) -> None:
+        """Let it end when it has nothing to do."""
 
 
 class _DatabaseThread:

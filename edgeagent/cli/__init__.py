@@ -12,7 +12,9 @@ COMMANDS = {
     "consumer": "edgeagent.cli.consumer:consumer",
     "demo": "edgeagent.cli.demo:demo",
     "journal": "edgeagent.cli.journal:journal",
+    "metrics": "edgeagent.cli.metrics:metrics",
     "receive": "edgeagent.cli.receive:receive",
+    "reload": "edgeagent.cli.reload:reload",
     "run": "edgeagent.cli.run:run",
     "schema": "edgeagent.cli.schema:schema",
     "status": "edgeagent.cli.status:status",
@@ -44,7 +46,8 @@ def main() -> None:
     edgeagent check --config /etc/edgeagent/site.yaml
     edgeagent status --config /etc/edgeagent/site.yaml
 
-    Exit codes: 0 done; 1 something is wrong with the records; 2 wrong use of the command; 69 the
-    agent is not running; 70 internal error; 73 state directory not usable; 74 journal failed; 75
-    another agent is running; 77 not allowed; 78 configuration.
+    Exit codes: 0 done; 1 something is wrong with the records; 2 wrong use of the command; 3 the
+    agent runs and its health is at fault (status); 69 the agent is not running; 70 internal error;
+    73 state directory not usable; 74 journal failed; 75 another agent is running; 77 not allowed;
+    78 configuration.
     """

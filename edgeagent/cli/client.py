@@ -5,11 +5,13 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from edgeagent.cli.exits import CommandFailed, Exit
-from edgeagent.operate.control import socket_path
+from edgeagent.configure.place import find_place
 
 TIMEOUT_S = 10.0
 
@@ -17,10 +19,9 @@ TIMEOUT_S = 10.0
 class NotRunning(CommandFailed):
     """Nobody listens on the socket."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__(
-            f"no agent is running on {state_dir}; "
-            "start it: systemctl start edgeagent, or edgeagent run",
+            f"no agent answers at {path}; start it: systemctl start edgeagent, or edgeagent run",
             Exit.NOT_RUNNING,
         )
 
@@ -41,38 +42,85 @@ class _UnixConnection(http.client.HTTPConnection):
             os.close(directory)
 
 
-def _ask(state_dir: Path, method: str, path: str, body: Any = None) -> http.client.HTTPResponse:
-    connection = _UnixConnection(socket_path(state_dir))
+_EXITS = {403: Exit.NOT_ALLOWED, 422: Exit.CONFIGURATION, 500: Exit.INTERNAL, 503: Exit.JOURNAL}
+
+
+def _ask(
+    config: Path, method: str, path: str, body: Any = None, *, for_ever: bool = False
+) -> http.client.HTTPResponse:
+    address = find_place(config).socket
+    connection = _UnixConnection(address)
     try:
         payload = None if body is None else json.dumps(body)
-        connection.request(method, path, payload, {"Content-Type": "application/json"})
-        return connection.getresponse()
+        headers = {"Content-Type": "application/json", "Connection": "close"}
+        connection.request(method, path, payload, headers)
+        connected = connection.sock
+        response = connection.getresponse()
+        if for_ever:
+            connected.settimeout(None)
     except PermissionError:
         raise CommandFailed(
-            f"{state_dir}: not allowed; run this as the service's user", Exit.NOT_ALLOWED
+            f"{address}: not allowed; ask to be added to one of the agent's groups, or run this as "
+            "the service's user",
+            Exit.NOT_ALLOWED,
         ) from None
-    except (FileNotFoundError, ConnectionError):
-        raise NotRunning(state_dir) from None
+    except TimeoutError:
+        raise CommandFailed(
+            f"{address}: the agent does not answer within {TIMEOUT_S:g} s", Exit.NOT_RUNNING
+        ) from None
+    except (FileNotFoundError, NotADirectoryError, ConnectionError):
+        raise NotRunning(address) from None
+    finally:
+        connection.close()  # an answer that is still to be read holds the socket itself
+    if response.status >= 400:
+        with response:
+            text = json.load(response)["error"]
+        raise CommandFailed(text, _EXITS.get(response.status, Exit.USAGE))
+    return response
 
 
-def ask(state_dir: Path, method: str, path: str, body: Any = None) -> Any:
-    """Return the answer to one request.
+def ask(config: Path, method: str, path: str, body: Any = None) -> Any:
+    """Return the answer of the running agent to one request.
+
+    :param config: the site file, which says where the agent listens
+    :raises CommandFailed: with the agent's own words when it refuses
+    :raises NotRunning: when there is no agent
+    """
+    with _ask(config, method, path, body) as response:
+        return json.load(response)
+
+
+def ask_text(config: Path, path: str) -> str:
+    """Return the answer to a request for plain text; errors as :func:`ask`."""
+    with _ask(config, "GET", path) as response:
+        return response.read().decode()
+
+
+def act(config: Path, name: str, reason: str, **arguments: Any) -> Any:
+    """Have the running agent do something; return what it says of it.
 
     :raises CommandFailed: with the agent's own words when it refuses
     :raises NotRunning: when there is no agent
     """
-    with _ask(state_dir, method, path, body) as response:
-        answer = json.load(response)
-        if response.status >= 400:
-            raise CommandFailed(answer.get("error", "refused"), Exit.USAGE)
-        return answer
+    return ask(config, "POST", "/acts", {"act": name, "reason": reason, "arguments": arguments})
 
 
-def follow(state_dir: Path, path: str) -> Iterator[Any]:
-    """Yield the JSON lines of a stream, until the agent ends."""
-    with _ask(state_dir, "GET", path) as response:
-        try:
-            for line in response:
-                yield json.loads(line)
-        except TimeoutError:
-            return
+def follow(config: Path, path: str) -> Iterator[Any]:
+    """Yield the JSON lines of a stream that has no end, until the agent ends."""
+    broken = suppress(http.client.IncompleteRead, ConnectionError)
+    with _ask(config, "GET", path, for_ever=True) as response, broken:
+        for line in response:
+            yield json.loads(line)
+
+
+def lines(config: Path, path: str, **query: Any) -> Iterator[bytes]:
+    """Yield the lines of an answer that has an end.
+
+    :raises CommandFailed: when the agent ends or goes silent before
+    """
+    asked = urlencode({key: value for key, value in query.items() if value is not None})
+    try:
+        with _ask(config, "GET", f"{path}?{asked}") as response:
+            yield from response
+    except (http.client.IncompleteRead, ConnectionError, TimeoutError):
+        raise CommandFailed("the agent ended in mid-answer; try again", Exit.NOT_RUNNING) from None

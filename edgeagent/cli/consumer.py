@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from edgeagent.cli.client import NotRunning, ask
+from edgeagent.cli.client import NotRunning, act, ask
 from edgeagent.cli.exits import CommandFailed, Exit, ends_well
 from edgeagent.cli.options import config_option, echo_json, json_option
 from edgeagent.configure import SitePlan, load_plan
+from edgeagent.configure.place import find_place
 
 
 @click.group()
@@ -32,13 +33,11 @@ def _verb(name: str, help_text: str) -> None:
     @config_option
     @ends_well
     def command(consumer_name: str, reason: str, config: Path) -> None:
-        plan = load_plan(config)
         try:
-            body = {"verb": name, "consumer": consumer_name, "reason": reason}
-            ask(plan.settings.state_dir, "POST", "/consumers", body)
+            done = act(config, f"consumer.{name}", reason, consumer=consumer_name)
         except NotRunning:
-            asyncio.run(_while_stopped(plan, name, consumer_name, reason))
-        click.echo(f"{consumer_name}: {name} done")
+            done = asyncio.run(_while_stopped(load_plan(config), name, consumer_name, reason))
+        click.echo(f"{consumer_name}: {done['state']}")
 
 
 _verb("enrol", "Give a consumer a claim on every record from now back to the oldest.")
@@ -47,13 +46,14 @@ _verb("resume", "Serve a suspended consumer again, from its own cursor.")
 _verb("retire", "End a consumer's claim.")
 
 
-async def _while_stopped(plan: SitePlan, verb: str, name: str, reason: str) -> None:
+async def _while_stopped(plan: SitePlan, verb: str, name: str, reason: str) -> dict[str, Any]:
     """Do the act on the journal itself: no agent is running."""
     from edgeagent.journal import Journal, Recorder
     from edgeagent.journal.journal import StateDirectory
     from edgeagent.model.clock import SystemClock
-    from edgeagent.operate.consumers import Act, change_consumer
-    from edgeagent.operate.control import account_of
+    from edgeagent.operate.access import account_of, every_role
+    from edgeagent.operate.acts import ActRefused, Acts
+    from edgeagent.operate.consumers import consumer_acts
     from edgeagent.operate.logs import set_up_logs
 
     set_up_logs()
@@ -63,10 +63,12 @@ async def _while_stopped(plan: SitePlan, verb: str, name: str, reason: str) -> N
     recorder = Recorder(journal, clock, commit_within_s=0.0, held_bytes_max=1 << 20)
     await recorder.load()
     committing = asyncio.create_task(recorder.run())
+    person = every_role(account_of(os.getuid()), os.getuid())  # who may write the files
+    request = {"act": f"consumer.{verb}", "reason": reason, "arguments": {"consumer": name}}
     try:
         recorder.set_context({"boot_id": clock.boot_id, "configuration": plan.revision})
-        await change_consumer(recorder, Act(verb, name, account_of(os.getuid()), reason))
-    except ValueError as error:
+        return await Acts(recorder, consumer_acts(recorder)).perform(person, request)
+    except ActRefused as error:
         raise CommandFailed(str(error), Exit.USAGE) from None
     finally:
         committing.cancel()
@@ -81,22 +83,21 @@ async def _while_stopped(plan: SitePlan, verb: str, name: str, reason: str) -> N
 @ends_well
 def list_consumers(config: Path, as_json: bool) -> None:
     """Show every consumer with its cursors."""
-    plan = load_plan(config)
     try:
-        rows = ask(plan.settings.state_dir, "GET", "/status")["delivery"]["consumers"]
+        rows = ask(config, "GET", "/status")["delivery"]["consumers"]
     except NotRunning:
-        rows = _rows_while_stopped(plan)
+        rows = _rows_while_stopped(find_place(config).state_dir)
     if as_json:
         echo_json(rows)
     else:
         _print(rows)
 
 
-def _rows_while_stopped(plan: SitePlan) -> list[dict[str, Any]]:
+def _rows_while_stopped(state_dir: Path) -> list[dict[str, Any]]:
     from edgeagent.cli.offline import open_reader
     from edgeagent.model.record import Lane
 
-    reader = open_reader(plan.settings.state_dir)
+    reader = open_reader(state_dir)
     epoch, cursors = reader.epochs()[-1], reader.cursors()
     rows = []
     for known in reader.consumers().values():

@@ -20,6 +20,7 @@ class Exit(IntEnum):
     OK = 0
     RECORDS = 1
     USAGE = 2
+    FAULT = 3
     NOT_RUNNING = 69
     INTERNAL = 70
     CANNOT_CREATE = 73

@@ -1,4 +1,4 @@
-"""Tables for people: links, values, journal, delivery. Colour is never the only signal."""
+"""Tables for people: health, links, values, journal, delivery. Colour is never the only signal."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -8,7 +8,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-_STYLES = {"up": "green", "down": "bold red", "good": "", "connecting": "yellow"}
+_STYLES = {
+    "up": "green",
+    "down": "bold red",
+    "good": "",
+    "connecting": "yellow",
+    "ok": "green",
+    "warning": "yellow",
+    "fault": "bold red",
+}
 
 
 def _age(utc_ns: int, now_ns: int) -> str:
@@ -96,10 +104,35 @@ def delivery_lines(found: dict[str, Any]) -> Text:
     return text
 
 
+def health_table(health: dict[str, Any]) -> Table:
+    """Return the state of health, and of each check that is not ok what was found and mends it."""
+    table = Table.grid(padding=(0, 1))
+    checks = health["checks"]
+    bad = [check for check in checks if check["state"] != "ok"]
+    passed = f"{len(checks) - len(bad)} of {len(checks)} checks ok"
+    table.add_row("health   ", _state(health["state"]), passed)
+    for check in sorted(bad, key=lambda check: str(check["state"])):  # "fault" before "warning"
+        text = Text(f"{check['name']}: ", style="bold")
+        text.append(Text(check["text"], style="not bold"))
+        text.append(Text(f"\nmend: {check['mend']}", style="not bold"))
+        table.add_row("", _state(check["state"]), text)
+    return table
+
+
+def _state(state: str) -> Text:
+    return Text(state, style=_STYLES[state])
+
+
 def status_view(found: dict[str, Any]) -> RenderableType:
     """Return the whole status."""
     head = Text(
         f"{found['site']}  edgeagent {found['agent']}  configuration {found['configuration'][:12]}",
         style="bold",
     )
-    return Group(head, links_table(found), values_table(found["groups"]), delivery_lines(found))
+    return Group(
+        head,
+        health_table(found["health"]),
+        links_table(found),
+        values_table(found["groups"]),
+        delivery_lines(found),
+    )

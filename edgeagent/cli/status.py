@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from edgeagent.cli.client import ask, follow
-from edgeagent.cli.exits import ends_well
+from edgeagent.cli.exits import Exit, ends_well
 from edgeagent.cli.options import config_option, echo_json, json_option
-from edgeagent.configure import load_plan
 
 
 def moment(utc_ns: int) -> str:
@@ -24,20 +23,24 @@ def moment(utc_ns: int) -> str:
 @json_option
 @ends_well
 def status(config: Path, as_json: bool) -> None:
-    """Show links, values, journal, delivery and gaps of the running agent.
+    """Show health, links, values, journal, delivery and gaps of the running agent.
 
     \b
     edgeagent status --config /etc/edgeagent/site.yaml
+
+    Ends with 0 while health is ok or has warnings, with 3 when it is at fault.
     """
-    found = ask(load_plan(config).settings.state_dir, "GET", "/status")
+    found = ask(config, "GET", "/status")
     if as_json:
         echo_json(found)
-        return
-    from rich.console import Console
+    else:
+        from rich.console import Console
 
-    from edgeagent.cli.screen import status_view
+        from edgeagent.cli.screen import status_view
 
-    Console().print(status_view(found))
+        Console().print(status_view(found))
+    if found["health"]["state"] == "fault":
+        sys.exit(Exit.FAULT)
 
 
 @click.command()
@@ -51,7 +54,7 @@ def watch(config: Path, as_json: bool, once: bool) -> None:
     \b
     edgeagent watch --config /etc/edgeagent/site.yaml
     """
-    updates = follow(load_plan(config).settings.state_dir, "/watch")
+    updates = follow(config, "/watch")
     if as_json or not sys.stdout.isatty():
         _print_lines(updates, as_json=as_json, once=once)
         return

@@ -1,9 +1,10 @@
 """The site as one checked plan: settings, drivers, profiles, compiled schemas."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module, resources
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,12 +13,19 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from edgeagent.configure.document import Document, Path_, parse_document, read_document
+from edgeagent.configure.place import SOCKET_NAME
 from edgeagent.configure.validate import validate
 from edgeagent.driver import ENTRY_POINT_GROUP, DriverKind, Instrument
 from edgeagent.model.errors import ConfigurationError, Fault
 from edgeagent.model.frame import GroupSchema
 from edgeagent.model.profile import Profile
-from edgeagent.model.settings import InstrumentSettings, LinkSettings, SiteSettings, driver_keys
+from edgeagent.model.settings import (
+    ControlSettings,
+    InstrumentSettings,
+    LinkSettings,
+    SiteSettings,
+    driver_keys,
+)
 
 PROFILES_ENTRY_POINT_GROUP = "edgeagent.profiles"
 
@@ -33,19 +41,49 @@ class LinkPlan:
     settings: Any
     instruments: tuple[Instrument, ...]
 
+    def same_as(self, other: "LinkPlan") -> bool:
+        """Return whether both say the same, so that a running link may simply go on."""
+        mine, theirs = self.instruments, other.instruments
+        return (self.name, self.kind.name, self.settings) == (
+            other.name,
+            other.kind.name,
+            other.settings,
+        ) and list(map(_stated, mine)) == list(map(_stated, theirs))
+
+
+def _stated(instrument: Instrument) -> tuple[object, ...]:
+    """Return all that was said of an instrument; its schemas are compared by what they hold."""
+    schemas = [
+        tuple(getattr(group, each.name) for each in fields(group)) for group in instrument.groups
+    ]
+    return (
+        instrument.name,
+        instrument.profile,
+        instrument.settings,
+        instrument.expected,
+        schemas,
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class SitePlan:
     """A configuration in which no fault was found.
 
+    :ivar document: the site file
     :ivar profiles: the profile files that it uses
     :ivar revision: SHA-256 over the site file and these profiles
     """
 
+    document: Document
     settings: SiteSettings
     links: tuple[LinkPlan, ...]
     profiles: tuple[Document, ...]
     revision: str
+
+    @property
+    def file(self) -> Path:
+        """The site file."""
+        return Path(self.document.file)
 
     @property
     def instruments(self) -> tuple[Instrument, ...]:
@@ -58,10 +96,31 @@ class SitePlan:
         return tuple(group for instrument in self.instruments for group in instrument.groups)
 
 
-def driver_kinds() -> dict[str, DriverKind]:
+class InstalledDrivers(Mapping[str, DriverKind]):
+    """The installed drivers by name; one is imported when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._entries = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+        self._loaded: dict[str, DriverKind] = {}
+
+    def __getitem__(self, name: str) -> DriverKind:
+        if name not in self._loaded:
+            self._loaded[name] = self._entries[name].load()
+        return self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def driver_kinds() -> Mapping[str, DriverKind]:
     """Return the installed drivers by name."""
-    kinds = (entry.load() for entry in entry_points(group=ENTRY_POINT_GROUP))
-    return {kind.name: kind for kind in kinds}
+    return InstalledDrivers()
 
 
 def load_plan(path: Path, kinds: Mapping[str, DriverKind] | None = None) -> SitePlan:
@@ -122,10 +181,14 @@ class _Loader:
             faults = dict.fromkeys(self._faults)
             raise ConfigurationError(sorted(faults, key=lambda f: (f.file, f.line or 0)))
         resolved = settings.model_copy(
-            update={"state_dir": base / settings.state_dir, "broker": _resolved(settings, base)}
+            update={
+                "state_dir": base / settings.state_dir,
+                "broker": _resolved(settings, base),
+                "control": _resolved_control(settings, base),
+            }
         )
         profiles = tuple(self._used[name] for name in sorted(self._used))
-        return SitePlan(resolved, tuple(plans), profiles, self._revision())
+        return SitePlan(self._document, resolved, tuple(plans), profiles, self._revision())
 
     def _sound(self, model: type[M], key: str, settings: SiteSettings | None) -> dict[str, M]:
         """Return the entries of a section that are sound, even when the file as a whole is not."""
@@ -157,7 +220,9 @@ class _Loader:
         self._dirs += [base / directory for directory in settings.profile_dirs]
         for key in _BROKER_FILES:
             path: Path | None = getattr(settings.broker, key)
-            if path is not None and not (base / path).is_file():
+            if path is None or _is_for_the_service_alone(path):
+                continue
+            if not (base / path).is_file():
                 self._fault(("broker", key), f"no file {path}", "create it or correct the path")
         for index, directory in enumerate(self._dirs):
             if not directory.is_dir():
@@ -202,11 +267,22 @@ class _Loader:
             self._fault(
                 (*at, "groups", group), f"profile has no group {group!r}", f"use one of: {known}"
             )
+        for index, tag in enumerate(wanted.critical or ()):
+            if tag not in profile.acquired():
+                known = ", ".join(sorted(profile.acquired()))
+                self._fault(
+                    (*at, "critical", index), f"no tag {tag!r} is read", f"use one of: {known}"
+                )
         if own is None:
             return
         periods = {key: g.period for key, g in wanted.groups.items() if g.period is not None}
-        instrument = Instrument(name, profile, own, profile.schemas(name, periods), wanted.expected)
+        schemas = profile.schemas(name, periods, wanted.critical)
+        instrument = Instrument(name, profile, own, schemas, wanted.expected)
         self._check_clash(kind, instrument, by_link[wanted.link], at)
+        misfit = kind.misfit(instrument, by_link[wanted.link])
+        if misfit is not None:
+            problem, _, mend = misfit.partition("; ")
+            self._fault(at, problem, mend)
         by_link[wanted.link].append(instrument)
 
     def _check_clash(
@@ -296,11 +372,21 @@ def _without_faults(model: type[M], entry: Any) -> M:
 _BROKER_FILES = ("password_file", "ca_file", "certificate_file", "key_file")
 
 
+def _is_for_the_service_alone(path: Path) -> bool:
+    """Whether a file is a credential that nobody else can see (systemd.exec(5))."""
+    return path.is_relative_to("/run/credentials") and "CREDENTIALS_DIRECTORY" not in os.environ
+
+
 def _resolved(settings: SiteSettings, base: Path) -> Any:
     """Return the broker settings with paths that do not depend on the working directory."""
     broker = settings.broker
     paths = {key: base / getattr(broker, key) for key in _BROKER_FILES if getattr(broker, key)}
     return broker.model_copy(update=paths)
+
+
+def _resolved_control(settings: SiteSettings, base: Path) -> ControlSettings:
+    socket = base / (settings.control.socket or settings.state_dir / SOCKET_NAME)
+    return settings.control.model_copy(update={"socket": socket})
 
 
 def _profile(

@@ -1,69 +1,69 @@
 """Enrolling, suspending and retiring consumers: by command, with a reason, on record."""
 
-import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 from edgeagent.journal import Journal, Recorder
 from edgeagent.journal.store import Consumer
-from edgeagent.model.profile import NAME_PATTERN
+from edgeagent.model.profile import Name, Strict
 from edgeagent.model.record import Lane
+from edgeagent.model.settings import Role
+from edgeagent.operate.acts import Act, ActKind, ActRefused
 
-Verb = Literal["enrol", "suspend", "resume", "retire"]
 
-_RULES: dict[str, tuple[tuple[str | None, ...], str, str]] = {
-    # verb: states in which it is allowed, state afterwards, event
-    "enrol": ((None, "retired"), "enrolled", "consumer.enrolled"),
-    "suspend": (("enrolled",), "suspended", "consumer.suspended"),
-    "resume": (("suspended",), "enrolled", "consumer.resumed"),
-    "retire": (("enrolled", "suspended"), "retired", "consumer.retired"),
-}
+class ConsumerArguments(Strict):
+    """Which consumer is meant."""
+
+    consumer: Name
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
-    """What a person asked for.
+class _Rule:
+    """States in which an act is allowed, the state afterwards, its event, and who may do it."""
 
-    :ivar who: account name of the person, from the operating system
-    """
-
-    verb: str
-    consumer: str
-    who: str
-    reason: str
+    allowed: tuple[str | None, ...]
+    after: str
+    event: str
+    role: Role
 
 
-async def change_consumer(recorder: Recorder, act: Act) -> None:
-    """Change a consumer's state and record the act.
+_RULES = {
+    "enrol": _Rule((None, "retired"), "enrolled", "consumer.enrolled", Role.ENGINEER),
+    "suspend": _Rule(("enrolled",), "suspended", "consumer.suspended", Role.ENGINEER),
+    "resume": _Rule(("suspended",), "enrolled", "consumer.resumed", Role.ENGINEER),
+    # Ends a claim on records, which may then be forgotten unreceipted.
+    "retire": _Rule(("enrolled", "suspended"), "retired", "consumer.retired", Role.QUALITY),
+}
 
-    :raises ValueError: if the act is not possible, in words
-    """
-    if act.verb not in _RULES:
-        raise ValueError(f"unknown act {act.verb!r}")
-    if not re.fullmatch(NAME_PATTERN, act.consumer):
-        raise ValueError(
-            f"{act.consumer!r} is no consumer name: lower-case letters, digits, '-' and '_'"
-        )
-    if not act.reason.strip():
-        raise ValueError("a reason is required: --reason '...'")
-    allowed, after, event_type = _RULES[act.verb]
-    known = recorder.journal.consumers.get(act.consumer)
-    state = known.state if known else None
-    if state not in allowed:
-        raise ValueError(f"{act.consumer} is {state or 'not enrolled'}: cannot {act.verb}")
-    incarnation = known.incarnation if known and act.verb != "enrol" else None
-    await recorder.journal.save_consumer(Consumer(act.consumer, after, incarnation))
+
+def consumer_acts(recorder: Recorder) -> list[ActKind]:
+    """Return the acts ``consumer.enrol``, ``.suspend``, ``.resume`` and ``.retire``."""
+    return [
+        ActKind(f"consumer.{verb}", rule.role, ConsumerArguments, partial(_change, recorder, verb))
+        for verb, rule in _RULES.items()
+    ]
+
+
+async def _change(recorder: Recorder, verb: str, act: Act) -> dict[str, Any]:
+    rule, name = _RULES[verb], act.arguments.consumer
+    known = recorder.journal.consumers.get(name)
+    before = known.state if known else None
+    if before not in rule.allowed:
+        raise ActRefused(f"{name} is {before or 'not enrolled'}: cannot {verb}")
+    incarnation = known.incarnation if known and verb != "enrol" else None
+    await recorder.journal.save_consumer(Consumer(name, rule.after, incarnation))
     recorder.event(
-        event_type,
+        rule.event,
         "info",
-        f"{act.consumer} {after} by {act.who}: {act.reason}",
-        consumer=act.consumer,
-        who=act.who,
-        reason=act.reason,
-        before=state,
-        after=after,
+        f"{name} {rule.after} by {act.person.account}: {act.reason}",
+        consumer=name,
+        before=before,
+        after=rule.after,
+        **act.facts(),
     )
     await recorder.flush()
+    return {"consumer": name, "state": rule.after}
 
 
 def consumer_rows(journal: Journal) -> list[dict[str, Any]]:

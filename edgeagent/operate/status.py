@@ -1,6 +1,7 @@
-"""The running agent as people and scripts see it, and the acts that they may do."""
+"""The running agent as people and scripts see it."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgeagent import __version__
@@ -9,20 +10,74 @@ from edgeagent.configure import SitePlan
 from edgeagent.journal import Recorder
 from edgeagent.model import quality
 from edgeagent.model.record import Lane
-from edgeagent.operate.consumers import Act, change_consumer, consumer_rows
+from edgeagent.operate.consumers import consumer_rows
+from edgeagent.operate.facts import Facts
+from edgeagent.operate.health import health
+from edgeagent.operate.measure import Vitals, measure, watch_vitals
+from edgeagent.operate.metrics import metrics_text
+from edgeagent.operate.reload import Configuration
 from edgeagent.publish.lossless import LosslessStream
 
 
 class Agent:
-    """One running agent, for status, watch and acts."""
+    """One running agent, for status, watch, health and metrics.
+
+    :param budget: returns how the journal stands against its budget: ``Retention.state``
+    :ivar vitals: what is measured for health alone
+    """
 
     def __init__(
-        self, plan: SitePlan, recorder: Recorder, acquisition: Acquisition, stream: LosslessStream
+        self,
+        configuration: Configuration,
+        recorder: Recorder,
+        acquisition: Acquisition,
+        stream: LosslessStream,
+        budget: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
-        self.plan = plan
+        self._configuration = configuration
         self.recorder = recorder
         self._acquisition = acquisition
         self._stream = stream
+        self._budget = budget
+        self.vitals = Vitals(asyncio.get_running_loop().time())
+        stream.report_health(self.brief_health)
+
+    @property
+    def plan(self) -> SitePlan:
+        """The configuration that is in force."""
+        return self._configuration.plan
+
+    async def keep_vitals(self) -> None:
+        """Measure what only health asks for, for ever."""
+        await watch_vitals(self.vitals, self._acquisition)
+
+    def budget(self) -> Mapping[str, Any] | None:
+        """Return how the journal stands against its budget, ``None`` if nobody keeps one."""
+        return None if self._budget is None else self._budget()
+
+    async def measure(self) -> Facts:
+        """Return what is measured at this moment."""
+        return await measure(
+            __version__,
+            self.plan,
+            self.recorder,
+            self._acquisition,
+            self._stream,
+            self.vitals,
+            self.budget(),
+        )
+
+    async def health(self) -> dict[str, Any]:
+        """Return every check and the worst state of all, as JSON."""
+        return health(await self.measure()).stated()
+
+    async def brief_health(self) -> dict[str, Any]:
+        """Return the worst state and the names of the checks that are not ok, as JSON."""
+        return health(await self.measure()).brief()
+
+    async def metrics(self) -> str:
+        """Return everything that is measured in the text format of Prometheus."""
+        return metrics_text(await self.measure())
 
     async def status(self) -> dict[str, Any]:
         """Return everything that ``edgeagent status`` shows."""
@@ -33,6 +88,7 @@ class Agent:
             "configuration": self.plan.revision,
             "at_utc_ns": self.recorder.clock.utc_ns(),
             "clock": self.recorder.context.get("clock"),
+            "health": await self.health(),
             "journal": await self._journal(),
             "delivery": self._delivery(),
             "links": [self._link(status) for status in self._acquisition.links.values()],
@@ -111,14 +167,6 @@ class Agent:
                 for i, tag in enumerate(frame.group.tags)
             ],
         }
-
-    async def act(self, act: Act) -> dict[str, Any]:
-        """Do what a person asked for; recorded with who and why.
-
-        :raises ValueError: if it cannot be done, in words for that person
-        """
-        await change_consumer(self.recorder, act)
-        return {"done": act.verb, "consumer": act.consumer}
 
     def on_commit(self, listener: Callable[[Any], None]) -> Callable[[], None]:
         """Call ``listener`` after each commit; return what ends it."""

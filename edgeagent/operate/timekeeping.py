@@ -7,16 +7,34 @@ no stays yes for hours after synchronisation was lost and is not used.
 import asyncio
 import shutil
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from edgeagent.journal import Recorder
 from edgeagent.model.clock import CLOCK_UNKNOWN, ClockState
+from edgeagent.model.recent import Recent
 
 ASK_EVERY_S = 600.0
+ASK_AGAIN_S = 30.0
+"""While chrony is there and not synchronised: after a start of the machine it soon is."""
 CHRONYC_TIMEOUT_S = 5.0
 STEP_NS = 100_000_000
 SYNCED_ERROR_NS_MAX = 1_000_000_000
+STEPS_WINDOW_S = 24 * 3600.0
 
 AskClock = Callable[[], Awaitable[ClockState]]
+
+
+@dataclass(slots=True)
+class ClockTrust:
+    """What is known of UTC; read by health, changed by :func:`keep_time`.
+
+    :ivar answered_s: when a time service last answered, on the loop's clock; ``None`` if none has
+    :ivar steps: by how much UTC was moved within the last day, in seconds
+    """
+
+    state: ClockState = CLOCK_UNKNOWN
+    answered_s: float | None = None
+    steps: Recent = field(default_factory=lambda: Recent(STEPS_WINDOW_S))
 
 
 async def ask_chrony() -> ClockState:
@@ -67,20 +85,29 @@ def _coarse(error_ns: int) -> int:
     return 1 << max(0, error_ns - 1).bit_length()
 
 
-async def keep_time(recorder: Recorder, ask: AskClock = ask_chrony) -> None:
-    """Note the clock's state in the context and its steps as events, for ever."""
-    clock = recorder.clock
+async def keep_time(
+    recorder: Recorder, ask: AskClock = ask_chrony, trust: ClockTrust | None = None
+) -> None:
+    """Note the clock's state in the context and its steps as events, for ever.
+
+    :param trust: kept up to date, for whoever reads it
+    """
+    clock, trust = recorder.clock, trust or ClockTrust()
     loop = asyncio.get_running_loop()
     ask_at_s = loop.time()
     offset_ns = clock.utc_ns() - clock.boot_ns()
     while True:
         if loop.time() >= ask_at_s:
-            ask_at_s = loop.time() + ASK_EVERY_S
-            state = await ask()
-            recorder.set_context({"clock": clock_context(state)})
+            trust.state = await ask()
+            again = trust.state.state == "unsynced"
+            ask_at_s = loop.time() + (ASK_AGAIN_S if again else ASK_EVERY_S)
+            if trust.state != CLOCK_UNKNOWN:
+                trust.answered_s = loop.time()
+            recorder.set_context({"clock": clock_context(trust.state)})
         await asyncio.sleep(1.0)
         now_ns = clock.utc_ns() - clock.boot_ns()
         if abs(now_ns - offset_ns) > STEP_NS:
+            trust.steps.add(loop.time(), (now_ns - offset_ns) / 1e9)
             recorder.event(
                 "clock.step",
                 "alarm",

@@ -6,8 +6,12 @@ import msgspec
 
 from edgeagent.journal import Epoch
 from edgeagent.model.record import Lane
-from edgeagent.publish.delivery import Delivery
+from edgeagent.publish.delivery import HEADS_UNTIL_SILENT, Delivery
 from edgeagent.publish.outlet import Outlet
+
+STOPPED_UNTIL_SILENT_NS = 3600 * 10**9
+"""How long a stop by command is taken for intended: an update, or a restart of the machine with a
+look at it, fits; an agent that nobody started again is noticed in the same shift."""
 
 
 class Announcer:
@@ -47,18 +51,32 @@ class Announcer:
         )
 
     async def _head(self) -> dict[str, Any]:
-        journal, recorder = self._delivery.journal, self._delivery.recorder
+        delivery, journal = self._delivery, self._delivery.journal
+        epoch, before = journal.epoch, journal.epochs[:-1]
+        lanes = await self._lanes(epoch)
+        held = [(each.uuid, await self._lanes(each)) for each in before]
+        earlier = [
+            {"epoch": uuid, "lanes": of}
+            for uuid, of in held
+            if any(lane["lowest"] <= lane["highest"] for lane in of.values())
+        ]
+        health = None if delivery.brief_health is None else await delivery.brief_health()
+        # Nothing waits from here on: no head that says "running" follows one that says "stopped".
+        at = delivery.recorder.clock.utc_ns()
+        every_ns = delivery.settings.head_every
+        promised_ns = HEADS_UNTIL_SILENT * every_ns
         return {
             "v": 1,
-            "site": self._delivery.site,
-            "epoch": journal.epoch.uuid,
-            "at": recorder.clock.utc_ns(),
-            "lanes": await self._lanes(journal.epoch),
-            "earlier": [
-                {"epoch": epoch.uuid, "lanes": await self._lanes(epoch)}
-                for epoch in journal.epochs[:-1]
-            ],
-            "configuration": recorder.context.get("configuration"),
+            "site": delivery.site,
+            "epoch": epoch.uuid,
+            "at": at,
+            "period": every_ns,
+            "next_by": at + (STOPPED_UNTIL_SILENT_NS if delivery.stopped else promised_ns),
+            "state": "stopped" if delivery.stopped else "running",
+            "health": None if delivery.stopped else health,
+            "lanes": lanes,
+            "earlier": earlier,
+            "configuration": delivery.recorder.context.get("configuration"),
             "suppressed_alarms": [],
         }
 

@@ -54,7 +54,8 @@ class CatchUps:
             return self._live[lane].stream.after
         key = (epoch.number, lane)
         if key not in self._ends:
-            self._ends[key] = (await self._delivery.journal.lane_range(epoch, lane)).highest
+            held = await self._delivery.journal.lane_range(epoch, lane)
+            self._ends[key] = held.highest if held.lowest <= held.highest else 0
         return self._ends[key]
 
     def _is_owed(self, consumer: str, epoch: Epoch, lane: Lane, upto: int) -> bool:

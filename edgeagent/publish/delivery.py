@@ -3,7 +3,9 @@
 import asyncio
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from edgeagent.journal import Committed, Epoch, Journal, Recorder
 from edgeagent.journal.store import Cursor
@@ -12,6 +14,13 @@ from edgeagent.model.settings import StreamSettings
 from edgeagent.publish.receipts import ReceiptDesk
 from edgeagent.publish.stream import Stream, Tail
 from edgeagent.publish.topics import Topics
+
+HEADS_UNTIL_SILENT = 3
+"""Periods of the head after which the other end counts as silent, on either side: one may be lost
+and one late without an alarm. Consumers answer every head."""
+
+BriefHealth = Callable[[], Awaitable[Mapping[str, Any]]]
+"""Returns how the agent does, as a head states it."""
 
 
 @dataclass(slots=True)
@@ -81,7 +90,11 @@ class Unreceipted:
 
 
 class Delivery:
-    """The state of the lossless stream that outlives a connection."""
+    """The state of the lossless stream that outlives a connection.
+
+    :ivar brief_health: returns what each head says of the agent's health
+    :ivar stopped: whether the agent was stopped by command and says so from here on
+    """
 
     def __init__(
         self, site: str, topic_root: str, settings: StreamSettings, recorder: Recorder
@@ -98,6 +111,8 @@ class Delivery:
         self.committed = {lane: asyncio.Event() for lane in Lane}
         self.moved = asyncio.Event()
         self.damaged: set[tuple[str, Lane, int]] = set()
+        self.brief_health: BriefHealth | None = None
+        self.stopped = False
         self._stood: dict[tuple[str, Lane], Cursor] = {}
         recorder.listeners.append(self._on_commit)
 
@@ -137,7 +152,7 @@ class Delivery:
     def listens(self, consumer: str) -> bool:
         """Return whether a consumer was heard lately: it answers every head."""
         heard = self.heard.get(consumer)
-        patience_s = 3 * self.settings.head_every / 1e9
+        patience_s = HEADS_UNTIL_SILENT * self.settings.head_every / 1e9
         return heard is not None and asyncio.get_running_loop().time() - heard.at_s < patience_s
 
     def listeners(self, lane: Lane) -> list[int]:

@@ -7,6 +7,7 @@ its own cursor, as soon as it makes itself heard.
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from random import Random
 
 import apsw
@@ -17,10 +18,10 @@ from edgeagent.journal.store import CorruptRecord
 from edgeagent.model.backoff import backoff_s
 from edgeagent.model.record import Lane
 from edgeagent.model.settings import BrokerSettings, StreamSettings
-from edgeagent.mqtt import BrokerRefused, BrokerUnreachable, Session, connect
+from edgeagent.mqtt import BrokerRefused, BrokerUnreachable, Connect, Session, connect
 from edgeagent.publish.announce import Announcer
 from edgeagent.publish.catch_up import CatchUps
-from edgeagent.publish.delivery import Delivery, DeliveryStatus
+from edgeagent.publish.delivery import BriefHealth, Delivery, DeliveryStatus
 from edgeagent.publish.incoming import Incoming, RefusalLog
 from edgeagent.publish.live import LiveLane
 from edgeagent.publish.outlet import Outlet
@@ -44,19 +45,45 @@ class LosslessStream:
         settings: StreamSettings,
         recorder: Recorder,
         random: Random,
+        *,
+        connect: Connect = connect,
     ) -> None:
+        self._connect = connect
+        self._site = site
         self._broker = broker
-        self._client_id = broker.client_id or f"{site}-lossless"
         self._recorder = recorder
         self._random = random
         self._delivery = Delivery(site, topic_root, settings, recorder)
+        self._announcer: Announcer | None = None
         self._refusals = RefusalLog(self._delivery)
         self._epoch_opened_ns = -NEW_EPOCH_EVERY_NS
+        self._changed = asyncio.Event()
 
     @property
     def status(self) -> DeliveryStatus:
         """How delivery does."""
         return self._delivery.status
+
+    def listens(self, consumer: str) -> bool:
+        """Return whether a consumer was heard lately; see :meth:`Delivery.listens`."""
+        return self._delivery.listens(consumer)
+
+    def report_health(self, brief: BriefHealth) -> None:
+        """From here on each head carries what this returns."""
+        self._delivery.brief_health = brief
+
+    def change(self, broker: BrokerSettings, settings: StreamSettings) -> None:
+        """Deliver with other settings, or with other files behind them, on a new connection."""
+        self._broker = broker
+        self._delivery.settings = settings
+        self._changed.set()
+
+    async def say_stopped(self) -> None:
+        """Say in a last head that the agent was stopped by command, if the broker is there."""
+        self._delivery.stopped = True
+        if self._announcer is not None:
+            with suppress(*_ENDINGS):
+                await self._announcer.announce()
 
     async def run(self) -> None:
         """Deliver for ever; a broker that is away or refuses is tried again."""
@@ -73,7 +100,11 @@ class LosslessStream:
             lasted = loop.time() - began_s > max(SETTLED_AFTER_S, wait_s)
             attempt = 1 if self.status.connects > connects and lasted else attempt + 1
             wait_s = backoff_s(attempt, self._random.random())
-            await asyncio.sleep(wait_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
+                    attempt = 0
+            self._changed.clear()
 
     async def drained(self) -> None:
         """Wait until the listening consumers have receipted everything, if the broker is there."""
@@ -93,9 +124,9 @@ class LosslessStream:
         delivery = self._delivery
         outlet = Outlet(delivery)
         incoming = Incoming(delivery, outlet, self._refusals, self._new_epoch)
-        session = await connect(
+        session = await self._connect(
             self._broker,
-            self._client_id,
+            self._broker.client_id or f"{self._site}-lossless",
             on_message=incoming.on_message,
             on_published=outlet.on_published,
         )
@@ -107,9 +138,11 @@ class LosslessStream:
             self._change("up", None)
             announcer = Announcer(delivery, outlet)
             await announcer.announce()
+            self._announcer = announcer
             live |= {lane: LiveLane(delivery, outlet, lane) for lane in Lane}
             await self._serve(session, outlet, live, incoming, announcer)
         finally:
+            self._announcer = None
             for lane in live.values():
                 delivery.leave(lane.stream)
             await session.close()
@@ -134,6 +167,7 @@ class LosslessStream:
                 tasks.create_task(incoming.run(catch_ups), name="publish:incoming")
                 tasks.create_task(self._tick(announcer, catch_ups), name="publish:head")
                 tasks.create_task(self._until_closed(session), name="publish:closed")
+                tasks.create_task(self._until_changed(), name="publish:changed")
         except ExceptionGroup as group:
             expected, others = group.split(_ENDINGS)
             if others is not None or expected is None:
@@ -142,6 +176,10 @@ class LosslessStream:
 
     async def _until_closed(self, session: Session) -> None:
         raise BrokerUnreachable(await session.closed())
+
+    async def _until_changed(self) -> None:
+        await self._changed.wait()
+        raise BrokerUnreachable("the settings were changed: a new connection is made")
 
     async def _tick(self, announcer: Announcer, catch_ups: CatchUps) -> None:
         """Each second serve who is behind; every ``head_every`` say where we stand."""

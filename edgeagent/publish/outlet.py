@@ -1,7 +1,7 @@
 """One broker connection as the stream uses it: windows for batches, plain JSON for the rest."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edgeagent.model.record import Batch, Lane, encode_json
@@ -52,8 +52,8 @@ class Outlet:
         self._delivery.desk.sent(batch)
         self._delivery.status.messages += 1
         self._delivery.status.records += len(batch.bodies)
-        for seq in batch.missing:
-            self._report_damage(batch, seq)
+        if batch.missing:
+            self._report_damage(batch)
         return len(payload)
 
     def say(
@@ -70,16 +70,30 @@ class Outlet:
             topic, payload, retain=retain, content_type=JSON, correlation=correlation
         )
 
-    def _report_damage(self, batch: Batch, seq: int) -> None:
-        place = (batch.epoch, batch.lane, seq)
-        if place in self._delivery.damaged:
-            return
-        self._delivery.damaged.add(place)
-        self._delivery.recorder.event(
-            "record.corrupt",
-            "alarm",
-            f"record {seq} of lane {batch.lane} is damaged on this disk and cannot be delivered",
-            epoch=batch.epoch,
-            lane=batch.lane.value,
-            seq=seq,
-        )
+    def _report_damage(self, batch: Batch) -> None:
+        """Record once what is damaged; a block that is lost is one alarm, not a thousand."""
+        places = {seq: (batch.epoch, batch.lane, seq) for seq in batch.missing}
+        news = [seq for seq, place in places.items() if place not in self._delivery.damaged]
+        self._delivery.damaged.update(places.values())
+        for first, last in _runs(news):
+            which = f"record {first} of" if first == last else f"records {first} to {last} of"
+            self._delivery.recorder.event(
+                "record.corrupt",
+                "alarm",
+                f"{which} lane {batch.lane} cannot be delivered: damaged on this disk",
+                epoch=batch.epoch,
+                lane=batch.lane.value,
+                seq=first,
+                last=last,
+            )
+
+
+def _runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Return first and last of each run of consecutive numbers, which come in order."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    return runs

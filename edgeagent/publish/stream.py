@@ -111,10 +111,10 @@ class Stream:
             )
         except CorruptRecord as error:
             return await self._around(error.seq, bytes_max)
-        if entries:
+        if entries and entries[0].seq == self.after + 1:
             bodies = [entry.body for entry in entries]
             return self._take(bodies, extend_chain(self.chain, bodies))
-        gone = end is not None and self.after < end
+        gone = entries or (end is not None and self.after < end)
         return await self._around(self.after + 1, bytes_max) if gone else None
 
     @property
@@ -173,7 +173,7 @@ class Stream:
                     self.epoch, self.lane, at, bytes_max=1 << 20, upto=last
                 )
             except CorruptRecord as error:
-                at = error.seq
+                at = error.last
             else:
                 found += entries
                 at = entries[-1].seq if entries else last
@@ -183,15 +183,17 @@ class Stream:
 async def provable(journal: Journal, epoch: Epoch, lane: Lane, seq: int) -> Cursor | None:
     """Return the place ``seq`` with its chain value, ``None`` if the journal does not hold it.
 
-    When a prefix was purged its chain value is gone as well; instead of places before the first
-    anchor that is still held, that one is returned.
+    For places within a purged prefix, its end is returned; where damage made that unprovable, the
+    first anchor behind it.
 
     :raises CorruptRecord: if a damaged record stands between ``seq`` and the anchor before
     """
     held = await journal.lane_range(epoch, lane)
-    if held.lowest > 1:
-        first = await journal.anchor_after(epoch, lane, held.lowest)
-        if first is not None and seq < first[0]:
-            return Cursor(*first)
+    if seq > held.highest:
+        return None
+    seq = max(seq, held.lowest - 1)
     chain = await journal.chain_at(epoch, lane, seq)
-    return None if chain is None else Cursor(seq, chain)
+    if chain is not None:
+        return Cursor(seq, chain)
+    anchor = await journal.anchor_after(epoch, lane, seq)
+    return None if anchor is None else Cursor(*anchor)

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from edgeagent.mqtt import Session
-from edgeagent.publish import lossless
+from edgeagent.mqtt import Session, connect
 from tests import brokers
 from tests.brokers import Mosquitto
 from tests.consumers import Consumer, until
@@ -166,25 +165,22 @@ async def test_a_broker_that_refuses_a_topic(tmp_path: Path) -> None:
 # -- the end ------------------------------------------------------------------------------------
 
 
-async def test_a_stop_ends_all_tasks_at_any_moment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stop_ends_all_tasks_at_any_moment(tmp_path: Path) -> None:
     """Goal: a stop is a stop, also when the connection breaks at that very moment.
 
     Method: cut the connection, let the loop turn so many times, cancel. In Python 3.11 a task
     group forgets a cancellation that meets a failing task; the agent would never end.
     """
     sessions: list[Session] = []
-    connect = lossless.connect
 
     async def noted(*arguments: Any, **more: Any) -> Session:
         sessions.append(await connect(*arguments, **more))
         return sessions[-1]
 
-    monkeypatch.setattr(lossless, "connect", noted)
     with Mosquitto(tmp_path) as broker:
         site = Site(tmp_path, broker)
         await site.open()
+        site.stream._connect = noted
         for turns in range(12):
             task = asyncio.create_task(site.stream.run(), name="publish")
             await until("up", lambda n=turns: site.stream.status.connects == n + 1)

@@ -3,14 +3,17 @@
 Method: as in test_delivery_live.py; while the agent is stopped its database is changed by hand.
 """
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
 import pytest
 
+from edgeagent.journal import store as store_module
 from edgeagent.journal.journal import FILE_NAME
 from edgeagent.model.errors import JournalFull
+from edgeagent.model.record import Lane
 from tests.brokers import Mosquitto
 from tests.consumers import Consumer, until
 from tests.unit.publish.site import Site
@@ -65,7 +68,8 @@ async def test_delivery_goes_round_a_damaged_record(
             assert held.missing == set(damaged)
             await site.restart()  # which asks for nothing that was receipted
             events = await site.events("record.corrupt")
-            assert sorted(event["seq"] for event in events) == damaged
+            named = [range(event["seq"], event["last"] + 1) for event in events]
+            assert sorted(itertools.chain(*named)) == damaged
             assert {(e["epoch"], e["lane"], e["severity"]) for e in events} == {
                 (site.epoch, "data", "alarm")
             }
@@ -92,6 +96,33 @@ async def test_damage_is_told_once(tmp_path: Path) -> None:
                     broker.kill()
                     broker.start()
             assert len(await site.events("record.corrupt")) == 1
+        finally:
+            await site.stop()
+
+
+async def test_a_damaged_block_is_one_alarm_and_costs_no_other_record(
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: what is packed is delivered as it was; a block that rots is named as a whole, once."""
+    monkeypatch.setattr(store_module, "BLOCK_BYTES", 1000)
+    site = Site(tmp_path, broker)
+    await site.open()
+    await commits_of_five(site, 8)
+    bodies = await site.bodies()
+    while await site.journal.pack(Lane.DATA, keep_newest=5):
+        pass
+    async with site.opened_by_hand() as database:
+        _, (first, last), *_ = database.execute("SELECT first, key FROM data_block ORDER BY key")
+        database.execute("UPDATE data_block SET crc = crc + 1 WHERE key = ?", (last,))
+    async with Consumer(broker.port, site.name) as central:
+        try:
+            await until("everything", lambda: site.cursor() == 40)
+            held = central.held[site.epoch, "data"]
+            assert held.missing == set(range(first, last + 1))
+            whole = set(range(1, 41)) - held.missing
+            assert {seq: held.bodies[seq] for seq in whole} == {n: bodies[n - 1] for n in whole}
+            (told,) = await site.events("record.corrupt")
+            assert (told["seq"], told["last"]) == (first, last)
         finally:
             await site.stop()
 

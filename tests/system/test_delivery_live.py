@@ -224,12 +224,77 @@ async def test_the_head_tells_the_truth(tmp_path: Path, broker: Mosquitto) -> No
         assert head["site"] == site.name
         assert head["epoch"] == site.epoch
         assert abs(head["at"] - site.clock.utc_ns()) < 10e9
+        assert (head["period"], head["next_by"] - head["at"]) == (200_000_000, 600_000_000)
+        assert head["state"] == "running"
         assert head["configuration"] == "c0ffee"
         assert head["suppressed_alarms"] == []
         assert head["earlier"] == []
         for lane, highest in (("data", 10), ("event", 2)):
             chain = central.held[site.epoch, lane].chain.hex()
             assert head["lanes"][lane] == {"lowest": 1, "highest": highest, "chain": chain}
+
+
+async def test_a_head_carries_what_health_says(tmp_path: Path, broker: Mosquitto) -> None:
+    site = Site(tmp_path, broker)
+    health = {"state": "fault", "checks": ["links", "clock"]}
+
+    async def brief() -> dict[str, Any]:
+        return health
+
+    async with Consumer(broker.port, site.name) as central, site:
+        await until("the first head", lambda: central.on("head"))
+        assert central.on("head")[0].json["health"] is None, "nobody was asked"
+        site.stream.report_health(brief)
+        await until("health", lambda: central.on("head")[-1].json["health"] == health)
+
+
+async def test_silence_is_known_from_the_last_head_alone(tmp_path: Path, broker: Mosquitto) -> None:
+    """Goal: who comes late reads from the retained head until when silence is no alarm: seconds
+    after a kill, an hour after a stop by command, and that it was a stop.
+    """
+    site = Site(tmp_path, broker)
+
+    async def left_behind(name: str) -> Any:
+        async with Consumer(broker.port, site.name, name) as late:
+            await until("the retained head", lambda: late.on("head"))
+            (head,) = late.on("head")
+            assert head.retain
+            return head.json
+
+    async with Consumer(broker.port, site.name) as central, site:
+        await until("the first head", lambda: central.on("head"))
+        await site.stop()
+        head = await left_behind("after-a-kill")
+        assert (head["state"], head["next_by"] - head["at"]) == ("running", 600_000_000)
+
+        await site.open()
+        site.connect()
+        site.put_event()
+        await site.flush()
+        await until("all", lambda: central.upto(site.epoch, "event") == site.highest("event"))
+        await site.stream.say_stopped()
+        heads = len(central.on("head"))
+        await until("heads go on", lambda: len(central.on("head")) > heads + 1)
+        assert {m.json["state"] for m in central.on("head")[heads:]} == {"stopped"}
+        await site.stop()
+        head = await left_behind("after-a-stop")
+        assert (head["state"], head["next_by"] - head["at"]) == ("stopped", 3600 * 10**9)
+        assert head["health"] is None
+        assert head["lanes"]["event"]["highest"] == site.highest("event")
+
+        await site.open()
+        site.connect()
+        await until("it runs", lambda: central.on("head")[-1].json["state"] == "running")
+
+
+async def test_a_stop_while_the_broker_is_away_says_nothing(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        site = Site(tmp_path, broker)
+        async with site:
+            await until("up", lambda: site.stream.status.state == "up")
+            broker.kill()
+            await until("down", lambda: site.stream.status.state == "down")
+            await site.stream.say_stopped()
 
 
 async def test_a_site_without_consumers_repeats_nothing(tmp_path: Path) -> None:

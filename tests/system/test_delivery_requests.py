@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from edgeagent.journal.store import Consumer as Enrolled
+from edgeagent.model.record import Lane
 from edgeagent.publish import catch_up
 from tests.brokers import Mosquitto
 from tests.consumers import Consumer, until
@@ -349,29 +350,24 @@ async def test_an_unproven_conflict_is_an_error(tmp_path: Path, broker: Mosquitt
 
 
 async def test_what_was_purged_is_named(tmp_path: Path, broker: Mosquitto) -> None:
-    """Goal: a range that is gone is told as such; a new consumer gets what there is, and can show
-    that the rest is gone by asking for it.
-
-    Method: the first rows are deleted by hand, as retention might do it. What is left before the
-    first anchor cannot be proved any more, for its chain value went with the rows.
+    """Goal: a range that is gone is told as such; a new consumer gets everything that there is,
+    from the oldest record on, and can show that the rest is gone by asking for it.
     """
-    site = Site(tmp_path, broker, enrolled=("central", "late"))
+    site = Site(tmp_path, broker)
     async with Consumer(broker.port, site.name) as central, site:
         epoch = site.epoch
         for _ in range(3):
             site.put(20)
             await site.flush()
         await until("the cursor", lambda: site.cursor() == 60)
-        async with site.opened_by_hand() as database:
-            database.execute("DELETE FROM data WHERE key <= 12")
-        await until("up", lambda: site.serving)
+        assert await site.journal.purge(site.journal.epoch, Lane.DATA, 12) == 12
         ask: dict[str, Any] = {"epoch": epoch, "lane": "data"}
         for first, last, available, unavailable in (
-            (1, 60, [21, 60], [[1, 20]]),
-            (3, None, [21, 60], [[3, 20]]),
+            (1, 60, [13, 60], [[1, 12]]),
+            (3, None, [13, 60], [[3, 12]]),
             (1, 5, None, [[1, 5]]),
             (58, 70, [58, 60], [[61, 70]]),
-            (15, 70, [21, 60], [[15, 20], [61, 70]]),
+            (10, 70, [13, 60], [[10, 12], [61, 70]]),
         ):
             central.messages.clear()
             reply = await central.ask("replay", **ask, **{"from": first, "to": last})
@@ -380,15 +376,16 @@ async def test_what_was_purged_is_named(tmp_path: Path, broker: Mosquitto) -> No
                 await replayed(central, *available)
         await until("the head", lambda: central.on("head"))
         assert central.on("head")[-1].json["lanes"]["data"]["lowest"] == 13
+        await site.enrol("late")
         async with Consumer(broker.port, site.name, "late") as late:
             await site.record(2)
-            there_is = list(range(21, 63))
+            there_is = list(range(13, 63))
 
             def held() -> list[int]:
                 return sorted(late.held[epoch, "data"].bodies) if late.held else []
 
             await until("what there is", lambda: held() == there_is)
             assert late.upto(epoch, "data") == 0
-            reply = await late.ask("replay", **ask, **{"from": 1, "to": 21})
-            assert (reply["available"], reply["unavailable"]) == ([21, 21], [[1, 20]])
+            reply = await late.ask("replay", **ask, **{"from": 1, "to": 13})
+            assert (reply["available"], reply["unavailable"]) == ([13, 13], [[1, 12]])
         await until("the other is not troubled", lambda: site.cursor() == 62)

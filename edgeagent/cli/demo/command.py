@@ -107,7 +107,7 @@ def _until_over(
     while not stopping.wait(every_s):
         parts.require_alive()
         try:
-            view = ask(parts.state_dir, "GET", "/status")
+            view = ask(parts.site_file, "GET", "/status")
         except NotRunning:
             raise CommandFailed(
                 f"the agent ended; see {parts.log_of('agent')}", Exit.INTERNAL

@@ -25,6 +25,7 @@ class Demo:
     def __init__(self, place: Path, broker: str | None, *, embedded: bool) -> None:
         self.place = place
         self.state_dir = place / "state"
+        self.site_file = place / "site.yaml"
         self.database = place / "central.sqlite"
         self.broker_url = broker or ""
         self.broker_name = f"{broker} (yours)" if broker else ""
@@ -85,6 +86,7 @@ class Demo:
 
     def _start_simulators(self) -> dict[str, Any]:
         command = [sys.executable, "-m", "simulators", "run", DEMO_SITE, "--ephemeral"]
+        command += ["--serial-dir", str(self.place.resolve())]
         process = self._spawn("simulators", command)
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -116,9 +118,6 @@ class Demo:
         self._wait_for("the broker", lambda: _listens(port))
 
     def _write_site(self, devices: dict[str, Any]) -> Path:
-        wires: dict[tuple[str, int], list[str]] = {}
-        for name, device in devices.items():
-            wires.setdefault((device["host"], device["port"]), []).append(name)
         lines = [
             f"site: {DEMO_SITE}",
             f"state_dir: {self.state_dir}",
@@ -127,18 +126,20 @@ class Demo:
             f'  version: "{self._mqtt_version}"',
             "links:",
         ]
-        links = {wire: f"link-{index}" for index, wire in enumerate(wires, 1)}
-        for (host, port), link in links.items():
-            lines += [f"  {link}:", "    driver: modbus", f"    host: {host}", f"    port: {port}"]
+        links: dict[str, str] = {}
+        for device in devices.values():
+            end = _link(device)
+            if end not in links:
+                links[end] = f"link-{len(links) + 1}"
+                lines.append(f"  {links[end]}: {end}")
         lines.append("instruments:")
-        for wire, names in wires.items():
-            for name in names:
-                lines += [
-                    f"  {name}:",
-                    f"    profile: {devices[name]['model'].replace('_', '-')}",
-                    f"    link: {links[wire]}",
-                    f"    unit_id: {devices[name]['unit_id']}",
-                ]
+        for name, device in devices.items():
+            lines += [
+                f"  {name}:",
+                f"    profile: {device['model'].replace('_', '-')}",
+                f"    link: {links[_link(device)]}",
+                f"    unit_id: {device['unit_id']}",
+            ]
         site = self.place / "site.yaml"
         site.write_text("\n".join(lines) + "\n")
         return site
@@ -147,7 +148,7 @@ class Demo:
         from edgeagent.cli.client import NotRunning, ask
 
         try:
-            return bool(ask(self.state_dir, "GET", "/status")["groups"])
+            return bool(ask(self.site_file, "GET", "/status")["groups"])
         except NotRunning:
             return False
 
@@ -200,6 +201,17 @@ class Demo:
     def _last_words(self, name: str) -> str:
         text = self.log_of(name).read_text(errors="replace").strip()
         return text.splitlines()[-1] if text else "it said nothing"
+
+
+def _link(device: dict[str, Any]) -> str:
+    """Return the link on which a simulated device is to be found, as it stands in a site file."""
+    end = {"driver": "modbus", "framing": device["wire"].removeprefix("modbus-")}
+    if "device" in device:  # a pseudo-terminal, which has no parity
+        end |= {"device": device["device"], "baud_rate": device["baud_rate"], "parity": "none"}
+        end["slowest_reply"] = "1 s"  # a line is listened to for so long before anything is asked
+    else:
+        end |= {"host": device["host"], "port": device["port"]}
+    return json.dumps(end)
 
 
 def _edgeagent(*arguments: str) -> list[str]:

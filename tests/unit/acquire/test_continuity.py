@@ -488,6 +488,52 @@ def test_a_loss_that_the_device_bounds_is_one_record_and_spares_what_is_in_a_gap
     ]
 
 
+def test_a_loss_without_length_ends_what_is_open_of_its_tags():
+    """They are watched again and have not changed: no new value will say so."""
+    site, before = started()
+    site.tick({WIDE: Missing("link_lost")})
+    at = site.clock.utc
+    site.acquisition.lose(Loss(GROUPS[WIDE], "link_lost", at, at, (0, 2), "unchanged since"))
+    records = [json.loads(body) for body in site.journal.bodies()[before + 1 :]]
+    assert [record[6:8] + record[9:11] for record in records] == [
+        [3, "link_lost", [at, None], [0, 2]],
+        [4, "link_lost", None, [1]],
+    ]
+    line = site.acquisition.continuity.lines[WIDE]
+    assert line.due() == [0, 2]
+    site.acquisition.lose(Loss(GROUPS[WIDE], "link_lost", at, at, (1,), "unchanged since"))
+    assert line.due() == [0, 1, 2]
+    known = line.last
+    site.start()
+    assert site.acquisition.continuity.lines[WIDE].last == known
+
+
+def test_the_devices_time_of_each_tags_last_value_is_known_again_after_a_restart():
+    site, _ = started()
+    group = GROUPS[WIDE]
+
+    def taken(source, present=None):
+        values = tuple(1.0 if present is None or i in present else None for i in range(3))
+        at = site.clock.utc_ns(), site.clock.boot_ns()
+        frame = Frame(group, values, *at, present=present, source_utc_ns=source)
+        site.acquisition.take(frame)
+
+    def sources():
+        return site.acquisition.continuity.lines[WIDE].sources()
+
+    assert sources() == [None, None, None]
+    taken(100)
+    assert sources() == [100, 100, 100]
+    taken((None, 200, None), (1,))
+    taken(300, (2,))
+    assert sources() == [100, 200, 300]
+    site.start()
+    assert sources() == [100, 200, 300]
+    taken((400, 500, 600))
+    site.start()
+    assert sources() == [400, 500, 600]
+
+
 def test_whole_is_what_a_person_sees_of_a_group():
     site, _ = started()
     line = site.acquisition.continuity.lines[WIDE]

@@ -169,6 +169,59 @@ async def test_two_dead_units_are_not_both_asked_in_one_tick():
         assert [g for g in bench.gaps(PROBE) if g[1] == "overrun"][1:] == []
 
 
+@pytest.mark.parametrize("dead", [1, 5])
+async def test_neighbours_of_dead_units_keep_their_period_and_lose_nothing_else(dead):
+    """An attempt costs three periods, as on a serial line that must be silent after it."""
+    groups = [group_of(f"dead-{n}") for n in range(dead)]
+    slow = Step(3.0, BadReply("timeout", "no answer"))
+    link = polled(*groups, PROBE, plan=lambda call, _: slow if ":dead" in call else None)
+    async with bench_of(link=link) as bench:
+        await asyncio.sleep(1000)
+        polls = [at_s for at_s in link.times("poll:probe") if at_s > 30]
+        mean_s = (polls[-1] - polls[0]) / (len(polls) - 1)
+        assert 1.0 <= mean_s <= 1.1
+        causes = {gap[1] for gap in bench.gaps(PROBE)}
+        assert causes == {"first_value", "overrun"}
+        for group in groups:  # and each gets its turn
+            assert len(link.times(f"identify:{group.instrument}")) >= 2
+
+
+async def test_a_silent_instrument_is_asked_in_the_free_time_of_its_neighbours():
+    """Neighbours are due every 10 s; an attempt takes 4 s: none of theirs is ever late."""
+    calm = group_of("calm", period_ns=10 * 10**9)
+    slow = Step(4.0, BadReply("timeout", "no answer"))
+    link = polled(
+        PROBE, calm, plan=lambda call, _: slow if call.endswith(("probe", "probe/all")) else None
+    )
+    async with bench_of(link=link):
+        await asyncio.sleep(1000)
+        assert len(link.times("identify:probe")) >= 8
+        assert link.times("poll:calm")[1:] == pytest.approx(range(10, 1000, 10))
+
+
+async def test_a_silent_instrument_that_fits_nowhere_is_asked_all_the_same():
+    busy = Step(0.4)
+    slow = Step(0.8, BadReply("timeout", "no answer"))
+    link = polled(
+        SCALE,
+        PROBE,
+        plan=lambda call, _: slow if "scale" in call else busy if ":" in call else None,
+    )
+    async with bench_of(link=link):
+        await asyncio.sleep(200)
+        assert len(link.times("identify:scale")) >= 8
+
+
+async def test_one_lost_reply_keeps_nobody_waiting_for_long():
+    """It is no probe of a dead unit, so it is not held against the share of the silent."""
+    lost = Step(3.0, BadReply("timeout", "no answer"))
+    link = polled(PROBE, SCALE, plan=only_when("poll:probe", 11, lost, since_s=9.5))
+    async with bench_of(link=link):
+        await asyncio.sleep(40)
+        asked_again = [at_s for at_s in link.times("poll:probe") if at_s > 11]
+        assert asked_again[0] < 16
+
+
 async def test_every_group_of_a_silent_instrument_is_in_a_gap():
     """The slow group is due while its instrument backs off: it has no value, so it has a gap."""
     fast, slow = group_of("probe", "fast"), group_of("probe", "slow", period_ns=10 * 10**9)

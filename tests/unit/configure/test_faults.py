@@ -202,6 +202,20 @@ IN_THE_SITE_FILE = {
         "site.yaml:15: instruments.probe-1.groups.wieght: profile has no group 'wieght'; "
         "use one of: weight",
     ),
+    "critical tag that is not read": (
+        ADDRESS, f"{ADDRESS}\n    critical: [weight, wieght]",
+        "site.yaml:15: instruments.probe-1.critical[1]: no tag 'wieght' is read; "
+        "use one of: weight",
+    ),
+    "budget without unit": (
+        BROKER, f"{BROKER}\njournal:\n  budget: 20",
+        "site.yaml:7: journal.budget: 20 is no size; write a number and a unit, e.g. '64 MB', "
+        "'20 GB', '512 MiB'",
+    ),
+    "budget too small for the reserve": (
+        BROKER, f"{BROKER}\njournal:\n  budget: 100 MB",
+        "site.yaml:6: journal: budget is less than twice the reserve; raise budget",
+    ),
     "period without unit": (
         ADDRESS, f"{ADDRESS}\n    groups: {{weight: {{period: 2}}}}",
         f"site.yaml:15: instruments.probe-1.groups.weight.period: 2 {DURATION}",
@@ -356,7 +370,7 @@ def test_all_faults_at_once_over_all_files(files):
         f"{WEIGHT}.type: wrong value 'FLOAT3'; {TYPES}",
         f"site.yaml:1: site: 'Berlin 1' {NO_NAME}",
         "site.yaml:2: colour: unknown key; remove it; known here: site, enterprise, state_dir, "
-        "topic_root, profile_dirs, broker, stream, journal, links, instruments",
+        "topic_root, profile_dirs, broker, stream, journal, control, links, instruments",
         "site.yaml:6: broker.url: 'broker' is no broker address; "
         "write e.g. mqtts://broker.example:8883",
         "site.yaml:8: links.gateway.host: is missing; add host",

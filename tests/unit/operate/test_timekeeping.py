@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 
 from edgeagent.model.clock import CLOCK_UNKNOWN, ClockState
 from edgeagent.operate import timekeeping
-from edgeagent.operate.timekeeping import ask_chrony, clock_context, keep_time, parse_tracking
+from edgeagent.operate.timekeeping import (
+    ClockTrust,
+    ask_chrony,
+    clock_context,
+    keep_time,
+    parse_tracking,
+)
 from tests.clocks import ManualClock
 from tests.fakes import TapeJournal, TapeRecorder
 
@@ -133,7 +139,7 @@ class Clocks(ManualClock):
 
 
 @asynccontextmanager
-async def kept():
+async def kept(trust=None):
     """A recorder, the answers that chrony will give, and when it was asked; time is kept."""
     recorder = TapeRecorder(TapeJournal(), Clocks())
     answers, asked = [CLOCK_UNKNOWN], []
@@ -142,7 +148,7 @@ async def kept():
         asked.append(asyncio.get_running_loop().time())
         return answers[-1]
 
-    task = asyncio.create_task(keep_time(recorder, ask))
+    task = asyncio.create_task(keep_time(recorder, ask, trust))
     try:
         yield recorder, answers, asked
     finally:
@@ -182,3 +188,36 @@ async def test_a_slewed_clock_is_no_step():
             await asyncio.sleep(1)
             recorder.clock.step(0.0005)
         assert recorder.events == []
+
+
+@pytest.mark.looptime
+async def test_chrony_is_asked_again_soon_until_it_is_synchronised():
+    async with kept() as (_, answers, asked):
+        answers.append(ClockState("unsynced", None, "chrony"))
+        await asyncio.sleep(601)
+        before = len(asked)
+        await asyncio.sleep(120)
+        assert len(asked) - before == 4
+        answers.append(ClockState("synced", 2**20, "chrony"))
+        await asyncio.sleep(60)
+        before = len(asked)
+        await asyncio.sleep(500)
+        assert len(asked) == before
+
+
+@pytest.mark.looptime
+async def test_health_is_told_who_answered_when_and_what_was_stepped():
+    trust = ClockTrust()
+    async with kept(trust) as (recorder, answers, asked):
+        await asyncio.sleep(10.5)
+        assert (trust.state, trust.answered_s) == (CLOCK_UNKNOWN, None), "asked, not answered"
+        answers.append(ClockState("synced", 2**20, "chrony"))
+        await asyncio.sleep(600)
+        assert (trust.state, trust.answered_s) == (answers[-1], asked[-1])
+        recorder.clock.step(-3600)
+        await asyncio.sleep(2)
+        now_s = asyncio.get_running_loop().time()
+        assert trust.steps.values(now_s) == [pytest.approx(-3600)]
+        answers.append(CLOCK_UNKNOWN)
+        await asyncio.sleep(1200)
+        assert trust.answered_s == asked[1], "the last that was an answer"
