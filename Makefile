@@ -7,7 +7,7 @@ BIN := .venv/bin
 # The stages of `test` stand in order, also under make -j.
 .NOTPARALLEL:
 .PHONY: help setup run-set-up tools-set-up test-set-up demo test test-fast long lint format types \
-	contracts bench lock wheel clean
+	contracts bench lock wheel install uninstall clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,16 +53,24 @@ bench: tools-set-up ## Measure speed against floors and peers
 	$(BIN)/python -m bench $(ARGS)
 
 # Keeps versions that still fit; ARGS=--upgrade takes the newest, ARGS="--upgrade-package NAME" one.
-LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --extra demo --universal --fork-strategy fewest \
+LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --fork-strategy fewest \
 	--python-version 3.11 --only-binary :all: --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-annotate --no-header
 
 lock: tools-set-up ## Bring requirements/ up to date with pyproject.toml
-	$(LOCK) --group build --output-file requirements/run.txt $(ARGS)
-	$(LOCK) --group dev --constraint requirements/run.txt --output-file requirements/dev.txt $(ARGS)
+	$(LOCK) --extra demo --group build --output-file requirements/run.txt $(ARGS)
+	$(LOCK) --extra demo --group dev --constraint requirements/run.txt \
+		--output-file requirements/dev.txt $(ARGS)
+	$(LOCK) --constraint requirements/run.txt --output-file requirements/service.txt $(ARGS)
 
 wheel: tools-set-up ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation
+
+install: run-set-up ## Install the service on this machine, or below DESTDIR= (as root)
+	@DESTDIR="$(DESTDIR)" scripts/install
+
+uninstall: ## Stop and remove the service; records and configuration stay (as root)
+	@DESTDIR="$(DESTDIR)" scripts/uninstall
 
 clean: ## Remove everything that was made here, .venv included
 	rm -rf .venv dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
