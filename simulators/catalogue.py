@@ -13,6 +13,8 @@ from simulators.disturbance import Stepped
 from simulators.process.bioreactor import Bioreactor, BioreactorSettings
 from simulators.process.clean_room import CleanRoom, CleanRoomSettings
 from simulators.process.ln2_freezer import Ln2Freezer, Ln2FreezerSettings
+from simulators.wire.modbus_ascii import ASCII
+from simulators.wire.modbus_rtu import RTU
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +62,5 @@ DEVICE_MODELS = {
     ),
 }
 
-WIRE_KINDS = ("modbus-tcp",)
+SERIAL_KINDS = {"modbus-rtu": RTU, "modbus-ascii": ASCII}
+WIRE_KINDS = ("modbus-tcp", *SERIAL_KINDS)

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m simulators",
-        description="Simulated instruments of a cell-therapy site, on real sockets.",
+        description="Simulated instruments of a cell-therapy site, on real wires.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -69,7 +69,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"listen from N on instead of {PORT_FIRST}, wires in their distance",
     )
-    ports.add_argument("--ephemeral", action="store_true", help="let the system choose the ports")
+    ports.add_argument("--ephemeral", action="store_true", help="let the system choose TCP ports")
+    run.add_argument(
+        "--serial-dir",
+        type=Path,
+        metavar="DIR",
+        help="where the serial ports appear; default: a directory that goes with the run",
+    )
     return parser
 
 
@@ -92,7 +98,8 @@ def _run(options: argparse.Namespace) -> int:
         port_base=options.port_base,
         ephemeral=options.ephemeral,
         seed=options.seed,
-        faults=load_faults(options.faults) if options.faults else None,
+        serial_dir=options.serial_dir,
+        faults=load_faults(options.faults, scenario) if options.faults else None,
         ledger=options.ledger,
     )
     asyncio.run(_serve(Site(scenario, run_options)))

@@ -27,7 +27,7 @@ class Fault(StrEnum):
     WRONG_BYTE_COUNT = "wrong_byte_count"
     """The reply announces more bytes than it has."""
     EXCEPTION = "exception"
-    """The exception `exception_code` instead of the data."""
+    """One of `exception_codes` instead of the data."""
     DUPLICATE_REPLY = "duplicate_reply"
     """The reply is sent twice."""
     GARBAGE_BEFORE = "garbage_before"
@@ -35,7 +35,21 @@ class Fault(StrEnum):
     BYTE_BY_BYTE = "byte_by_byte"
     """The right reply, one byte at a time with `byte_gap_s` between."""
     CLOSE_MID_REPLY = "close_mid_reply"
-    """Half the reply, then the connection is closed."""
+    """Half the reply, then the connection is closed; a serial port is gone for `vanished_s`."""
+    CORRUPT_REPLY = "corrupt_reply"
+    """One bit of the reply flips."""
+    TRUNCATED_REPLY = "truncated_reply"
+    """Half the reply, and the line goes on."""
+    ECHO = "echo"
+    """The request is heard again, then the reply."""
+    GARBAGE_AFTER = "garbage_after"
+    """The reply, then up to sixteen random bytes."""
+
+
+TCP_ONLY = frozenset({Fault.WRONG_TRANSACTION_ID})
+SERIAL_ONLY = frozenset(
+    {Fault.CORRUPT_REPLY, Fault.TRUNCATED_REPLY, Fault.ECHO, Fault.GARBAGE_AFTER}
+)
 
 
 _AT_ONCE = Range(0.0, 0.0)
@@ -60,12 +74,17 @@ class Faults:
     garbage_before: float = 0.0
     byte_by_byte: float = 0.0
     close_mid_reply: float = 0.0
+    corrupt_reply: float = 0.0
+    truncated_reply: float = 0.0
+    echo: float = 0.0
+    garbage_after: float = 0.0
 
     reply_delay_s: Range = _AT_ONCE
     """Taken for every reply before the instrument is read: the time of a slow line."""
     late_answer_s: Range = _AFTER_USUAL_TIMEOUT
+    vanished_s: Range = _AFTER_USUAL_TIMEOUT
     byte_gap_s: float = 0.002
-    exception_code: int = 6
+    exception_codes: tuple[int, ...] = (6,)
     """6 is "server device busy" (Modbus Application Protocol V1.1b3, 7)."""
 
     def __post_init__(self) -> None:
@@ -74,7 +93,8 @@ class Faults:
         total = sum(self.probability(fault) for fault in Fault)
         require(total <= 1.0 + 1e-9, "faults", f"probabilities add up to {total:g}, more than 1")
         require(self.byte_gap_s >= 0.0, "byte_gap_s", "must not be negative")
-        require(1 <= self.exception_code <= 255, "exception_code", "must be 1 to 255")
+        possible = all(1 <= code <= 255 for code in self.exception_codes)
+        require(bool(self.exception_codes) and possible, "exception_codes", "must be 1 to 255")
 
     def probability(self, fault: Fault) -> float:
         value: float = getattr(self, fault.value)
@@ -105,6 +125,17 @@ class Dice:
 
     def late_answer_s(self) -> float:
         return self._within(self.faults.late_answer_s)
+
+    def vanished_s(self) -> float:
+        return self._within(self.faults.vanished_s)
+
+    def exception_code(self) -> int:
+        return self._rng.choice(self.faults.exception_codes)
+
+    def corrupted(self, raw: bytes) -> bytes:
+        """`raw` with one bit flipped."""
+        bit = self._rng.randrange(8 * len(raw))
+        return raw[: bit // 8] + bytes([raw[bit // 8] ^ 1 << bit % 8]) + raw[bit // 8 + 1 :]
 
     def garbage(self) -> bytes:
         return self._rng.randbytes(self._rng.randint(1, 16))

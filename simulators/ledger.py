@@ -25,7 +25,7 @@ class Exchange:
     address: int | None
     count: int | None
     reply: bytes
-    """Protocol data unit, without framing."""
+    """Protocol data unit, without framing; empty where the instrument was silent."""
     fault: Fault | None
     """What the wire does to the reply."""
 

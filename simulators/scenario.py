@@ -7,12 +7,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from simulators.catalogue import DEVICE_MODELS, PROCESS_MODELS, WIRE_KINDS
-from simulators.faults import NO_FAULTS, Faults
+from simulators.catalogue import DEVICE_MODELS, PROCESS_MODELS, SERIAL_KINDS, WIRE_KINDS
+from simulators.faults import NO_FAULTS, SERIAL_ONLY, TCP_ONLY, Faults
 from simulators.strict_yaml import ScenarioError, Section, load
+from simulators.wire.modbus_serial import BAUD_RATE
 from simulators.world import Event
 
 PORT_FIRST, PORT_LAST = 15_020, 15_040
+BAUD_RATE_MIN, BAUD_RATE_MAX = 300, 921_600
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]*")
 _UNIT_IDS = range(1, 248)
@@ -28,10 +30,14 @@ class ProcessSpec:
 
 @dataclass(frozen=True, slots=True)
 class WireSpec:
-    """One listening wire and what is wrong with it."""
+    """One wire and what is wrong with it."""
 
     kind: str
-    port: int
+    port: int | None
+    """TCP port; None for a serial port."""
+    device: str | None
+    """File name of a serial port; None for a TCP port."""
+    baud_rate: int
     faults: Faults
 
 
@@ -80,9 +86,13 @@ class _Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Socket:
+class _End:
+    """Where a wire can be heard."""
+
     kind: str
-    port: int
+    port: int | None = None
+    device: str | None = None
+    baud_rate: int = BAUD_RATE
 
 
 def shipped() -> dict[str, str]:
@@ -99,9 +109,16 @@ def load_scenario(name_or_path: str) -> Scenario:
     return parse(_read(name_or_path), name_or_path, Path(name_or_path).stem)
 
 
-def load_faults(path: str) -> Faults:
-    """:raises ScenarioError: with one line that says where and why"""
-    return load(_read(path), path).build(Faults)
+def load_faults(path: str, scenario: Scenario) -> Faults:
+    """Faults for every wire of a scenario.
+
+    :raises ScenarioError: with one line that says where and why
+    """
+    section = load(_read(path), path)
+    faults = section.build(Faults)
+    for wire in scenario.wires.values():
+        _require_possible(section, faults, wire.kind)
+    return faults
 
 
 def parse(text: str, file: str, name: str) -> Scenario:
@@ -155,15 +172,43 @@ def _wires(section: Section) -> dict[str, WireSpec]:
     found: dict[str, WireSpec] = {}
     for key in _ids(section):
         entry = section.section(key)
-        socket = entry.build(_Socket, besides=("faults",))
+        end = entry.build(_End, besides=("faults",))
         _choice(entry, "kind", WIRE_KINDS)
-        if not PORT_FIRST <= socket.port <= PORT_LAST:
-            raise entry.error("port", f"must be {PORT_FIRST} to {PORT_LAST}")
-        if any(other.port == socket.port for other in found.values()):
-            raise entry.error("port", "another wire has this port")
-        faults = entry.section("faults").build(Faults) if "faults" in entry.keys else NO_FAULTS
-        found[key] = WireSpec(socket.kind, socket.port, faults)
+        _check_end(entry, end)
+        for other in found.values():
+            if end.port is not None and other.port == end.port:
+                raise entry.error("port", "another wire has this port")
+            if end.device is not None and other.device == end.device:
+                raise entry.error("device", "another wire has this serial port")
+        faults = NO_FAULTS
+        if "faults" in entry.keys:
+            faults = entry.section("faults").build(Faults)
+            _require_possible(entry.section("faults"), faults, end.kind)
+        found[key] = WireSpec(end.kind, end.port, end.device, end.baud_rate, faults)
     return found
+
+
+def _check_end(entry: Section, end: _End) -> None:
+    if end.kind not in SERIAL_KINDS:
+        for key in ("device", "baud_rate"):
+            if key in entry.keys:
+                raise entry.error(key, f"only a serial wire has one ({', '.join(SERIAL_KINDS)})")
+        entry.require("port")
+    elif (end.port is None) == (end.device is None):
+        raise entry.error(None, "needs either a port (of a device server) or a device")
+    if end.port is not None and not PORT_FIRST <= end.port <= PORT_LAST:
+        raise entry.error("port", f"must be {PORT_FIRST} to {PORT_LAST}")
+    if end.device is not None and not _ID.fullmatch(end.device):
+        raise entry.error("device", "a name has small letters, digits and hyphens only")
+    if not BAUD_RATE_MIN <= end.baud_rate <= BAUD_RATE_MAX:
+        raise entry.error("baud_rate", f"must be {BAUD_RATE_MIN} to {BAUD_RATE_MAX}")
+
+
+def _require_possible(section: Section, faults: Faults, kind: str) -> None:
+    impossible = TCP_ONLY if kind in SERIAL_KINDS else SERIAL_ONLY
+    for fault in sorted(impossible):
+        if faults.probability(fault):
+            raise section.error(fault.value, f"cannot happen on a wire of kind {kind}")
 
 
 def _devices(

@@ -3,19 +3,23 @@
 import asyncio
 import contextlib
 import dataclasses
+import tempfile
 import time
 from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any
 
-from simulators.catalogue import DEVICE_MODELS, PROCESS_MODELS
+from simulators.catalogue import DEVICE_MODELS, PROCESS_MODELS, SERIAL_KINDS
 from simulators.devices.contract import ModbusDevice
 from simulators.disturbance import Stepped
 from simulators.faults import Dice, Faults
 from simulators.ledger import Ledger
-from simulators.scenario import PORT_FIRST, Scenario
-from simulators.wire.modbus_tcp import ModbusTcpServer, Unit
+from simulators.scenario import PORT_FIRST, Scenario, WireSpec
+from simulators.wire.line import Unit
+from simulators.wire.modbus_serial import ModbusSerialServer
+from simulators.wire.modbus_tcp import ModbusTcpServer
+from simulators.wire.serial_port import DeviceServerPort, PtyPort, SerialPort
 from simulators.world import World
 
 _CATCH_UP_S = 1.0
@@ -29,7 +33,10 @@ class RunOptions:
     port_base: int = PORT_FIRST
     """Moves every wire: one on port 15 021 in the scenario listens on `port_base` + 1."""
     ephemeral: bool = False
-    """Let the system choose every port."""
+    """Let the system choose every TCP port."""
+    serial_dir: Path | None = None
+    """Where the links to the pseudo-terminals stand; None for a directory that goes with the site.
+    """
     seed: int | None = None
     """Instead of the scenario's; also of the faults of its wires."""
     faults: Faults | None = None
@@ -49,7 +56,7 @@ class Site:
         self.world = World(
             {**self.processes, **self.devices}, scenario.events, speed=scenario.speed
         )
-        self.wires: dict[str, ModbusTcpServer] = {}
+        self.wires: dict[str, ModbusTcpServer | ModbusSerialServer] = {}
         self._stack = contextlib.AsyncExitStack()
 
     @property
@@ -59,8 +66,7 @@ class Site:
             key: {
                 "model": spec.model,
                 "wire": self._scenario.wires[spec.wire].kind,
-                "host": self.wires[spec.wire].host,
-                "port": self.wires[spec.wire].port,
+                **self.wires[spec.wire].endpoint,
                 "unit_id": spec.unit_id,
             }
             for key, spec in self._scenario.devices.items()
@@ -70,8 +76,9 @@ class Site:
         """:raises OSError: if a port or the ledger cannot be had"""
         async with contextlib.AsyncExitStack() as stack:
             ledger = self._opened_ledger(stack)
+            serial_dir = self._serial_dir(stack)
             for name in self._scenario.wires:
-                wire = self._wire(name, ledger)
+                wire = self._wire(name, ledger, serial_dir)
                 stack.push_async_callback(wire.stop)
                 await wire.start()
                 self.wires[name] = wire
@@ -95,6 +102,11 @@ class Site:
         stack.callback(ledger.close)
         return ledger
 
+    def _serial_dir(self, stack: contextlib.AsyncExitStack) -> Path:
+        if self._options.serial_dir is not None:
+            return self._options.serial_dir
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="simulators-")))
+
     def _built_processes(self) -> dict[str, Stepped]:
         return {
             key: PROCESS_MODELS[spec.model].build(spec.settings, self._rng(key))
@@ -113,7 +125,9 @@ class Site:
     def _rng(self, key: str) -> Random:
         return Random(f"{self._seed}/{key}")
 
-    def _wire(self, name: str, ledger: Ledger | None) -> ModbusTcpServer:
+    def _wire(
+        self, name: str, ledger: Ledger | None, serial_dir: Path
+    ) -> ModbusTcpServer | ModbusSerialServer:
         options, spec = self._options, self._scenario.wires[name]
         faults = options.faults or spec.faults
         if options.seed is not None:
@@ -123,15 +137,36 @@ class Site:
             for key, device in self._scenario.devices.items()
             if device.wire == name
         }
-        return ModbusTcpServer(
+        dice, advance = Dice(faults, name), self.world.advance
+        if spec.kind not in SERIAL_KINDS:
+            return ModbusTcpServer(
+                name,
+                units,
+                host=options.host,
+                port=self._tcp_port(spec),
+                dice=dice,
+                ledger=ledger,
+                before_read=advance,
+            )
+        return ModbusSerialServer(
             name,
             units,
-            host=options.host,
-            port=0 if options.ephemeral else options.port_base + spec.port - PORT_FIRST,
-            dice=Dice(faults, name),
+            framing=SERIAL_KINDS[spec.kind],
+            port=self._serial_port(spec, serial_dir),
+            baud_rate=spec.baud_rate,
+            dice=dice,
             ledger=ledger,
-            before_read=self.world.advance,
+            before_read=advance,
         )
+
+    def _serial_port(self, spec: WireSpec, serial_dir: Path) -> SerialPort:
+        if spec.device is not None:
+            return PtyPort(serial_dir / spec.device)
+        return DeviceServerPort(self._options.host, self._tcp_port(spec))
+
+    def _tcp_port(self, spec: WireSpec) -> int:
+        assert spec.port is not None, spec
+        return 0 if self._options.ephemeral else self._options.port_base + spec.port - PORT_FIRST
 
     async def _keep_time(self) -> None:
         """Keep the distance to real time short while nobody reads."""

@@ -12,24 +12,16 @@ import contextlib
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from simulators.devices.contract import ModbusDevice, ModbusException
-from simulators.faults import NO_FAULTS, Dice, Fault
-from simulators.ledger import Exchange, Ledger
-from simulators.wire.modbus_pdu import asked, exception_reply, reply_to
+from simulators.faults import Dice, Fault
+from simulators.ledger import Ledger
+from simulators.wire.line import Line, Unit, pause
 
 _HEADER = struct.Struct(">HHHB")
 _PROTOCOL_ID = 0
 _LENGTH_MIN = 2  # unit identifier and function
 _LENGTH_MAX = 254  # unit identifier and the largest protocol data unit
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """An instrument at its place on a wire."""
-
-    device_id: str
-    device: ModbusDevice
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +38,7 @@ class Message:
 
 
 class ModbusTcpServer:
-    """One listening wire.
-
-    `before_read` is called before an instrument is read, to bring simulated time up to date.
-    """
+    """One listening wire; the parameters that are not here are those of :class:`Line`."""
 
     def __init__(
         self,
@@ -62,17 +51,19 @@ class ModbusTcpServer:
         ledger: Ledger | None = None,
         before_read: Callable[[], None] = lambda: None,
     ) -> None:
-        self.name = name
         self.host = host
         self.port = port
         """0 lets the system choose; the true one after :meth:`start`."""
-        self._units = units
-        self._dice = dice or Dice(NO_FAULTS, name)
-        self._ledger = ledger
-        self._before_read = before_read
-        self._line = asyncio.Lock()
+        self._line = Line(
+            name, units, gateway=True, dice=dice, ledger=ledger, before_read=before_read
+        )
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+
+    @property
+    def endpoint(self) -> dict[str, Any]:
+        """Where the wire is to be found."""
+        return {"host": self.host, "port": self.port}
 
     async def start(self) -> None:
         """:raises OSError: if the port cannot be had"""
@@ -89,7 +80,8 @@ class ModbusTcpServer:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = asyncio.create_task(self._serve(reader, writer), name=f"modbus {self.name}")
+        name = f"modbus {self._line.name}"
+        connection = asyncio.create_task(self._serve(reader, writer), name=name)
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)
         connection.add_done_callback(lambda _: writer.close())
@@ -106,49 +98,20 @@ class ModbusTcpServer:
 
     async def _answer(self, request: Message, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; False when the connection is to be closed."""
-        async with self._line:
-            await _pause(self._dice.reply_delay_s())
-            fault = self._dice.throw()
-            reply = Message(request.transaction_id, request.unit_id, self._reply_pdu(request))
-            self._record(request, reply, fault)
-        if fault is Fault.LATE_ANSWER:
-            await _pause(self._dice.late_answer_s())
-        return await self._send(request, reply, fault, writer)
-
-    def _reply_pdu(self, request: Message) -> bytes:
-        self._before_read()
-        unit = self._units.get(request.unit_id)
-        if unit is None or unit.device.silent:
-            return exception_reply(request.pdu[0], ModbusException.GATEWAY_TARGET_SILENT)
-        return reply_to(request.pdu, unit.device)
-
-    def _record(self, request: Message, reply: Message, fault: Fault | None) -> None:
-        if self._ledger is None:
-            return
-        what = asked(request.pdu)
-        unit = self._units.get(request.unit_id)
-        self._ledger.write(
-            Exchange(
-                wire=self.name,
-                device=unit.device_id if unit else None,
-                unit=request.unit_id,
-                function=what.function,
-                address=what.address,
-                count=what.count,
-                reply=reply.pdu,
-                fault=fault,
-            )
-        )
-
-    async def _send(
-        self, request: Message, reply: Message, fault: Fault | None, writer: asyncio.StreamWriter
-    ) -> bool:
-        raw = _struck(reply, fault, self._dice).encoded()
-        match fault:
+        dice = self._line.dice
+        said = await self._line.ask(request.unit_id, request.pdu)
+        transaction_id = request.transaction_id
+        if said.fault is Fault.WRONG_TRANSACTION_ID:
+            transaction_id = (transaction_id + 1) & 0xFFFF
+        raw = Message(transaction_id, said.unit_id, said.pdu).encoded()
+        match said.fault:
             case Fault.NO_ANSWER:
                 return True
+            case Fault.LATE_ANSWER:
+                await pause(dice.late_answer_s())
+                writer.write(raw)
             case Fault.GARBAGE_BEFORE:
-                writer.write(self._dice.garbage() + raw)
+                writer.write(dice.garbage() + raw)
             case Fault.DUPLICATE_REPLY:
                 writer.write(raw * 2)
             case Fault.CLOSE_MID_REPLY:
@@ -159,7 +122,7 @@ class ModbusTcpServer:
                 for byte in raw:
                     writer.write(bytes([byte]))
                     await writer.drain()
-                    await asyncio.sleep(self._dice.faults.byte_gap_s)
+                    await asyncio.sleep(dice.faults.byte_gap_s)
             case _:
                 writer.write(raw)
         await writer.drain()
@@ -176,29 +139,3 @@ async def _read_message(reader: asyncio.StreamReader) -> Message | None:
         return Message(transaction_id, unit_id, await reader.readexactly(length - 1))
     except asyncio.IncompleteReadError:
         return None
-
-
-def _struck(reply: Message, fault: Fault | None, dice: Dice) -> Message:
-    """The reply with what the fault makes of its content."""
-    transaction_id, unit_id, pdu = reply.transaction_id, reply.unit_id, reply.pdu
-    carries_data = len(pdu) > 2
-    match fault:
-        case Fault.WRONG_TRANSACTION_ID:
-            transaction_id = (transaction_id + 1) & 0xFFFF
-        case Fault.WRONG_UNIT_ID:
-            unit_id = (unit_id + 1) & 0xFF
-        case Fault.WRONG_FUNCTION:
-            pdu = bytes([pdu[0] ^ 0x07]) + pdu[1:]
-        case Fault.EXCEPTION:
-            pdu = exception_reply(pdu[0], dice.faults.exception_code)
-        case Fault.SHORT_REPLY if carries_data:
-            cut = 2 if pdu[0] in (3, 4) else 1
-            pdu = bytes([pdu[0], pdu[1] - cut]) + pdu[2:-cut]
-        case Fault.WRONG_BYTE_COUNT if carries_data:
-            pdu = bytes([pdu[0], (pdu[1] + 2) & 0xFF]) + pdu[2:]
-    return Message(transaction_id, unit_id, pdu)
-
-
-async def _pause(duration_s: float) -> None:
-    if duration_s > 0.0:
-        await asyncio.sleep(duration_s)

@@ -24,6 +24,8 @@ INSTALL = "apt-get install -y gcc libc6-dev pkg-config libmodbus-dev"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror")
 STOP_WITHIN_S = 5.0
 
+READ_HOLDING, READ_INPUT = 3, 4
+IDENTITY_ADDRESS = 1000
 REGISTERS = 100
 PROFILE = "ledger-slave"
 SCALE_DENOMINATOR = 10
@@ -58,12 +60,16 @@ class MissingTool(RuntimeError):
 class Answer(NamedTuple):
     """One ledger record: a request that was about to be answered.
 
+    :ivar port_index: of a unit on a serial line its unit id
+    :ivar address: of the first register asked for; 0 where the function has none
     :ivar function: Modbus function code asked for
-    :ivar counted: whether it was a read of the whole block, reply number ``k`` of its port
+    :ivar counted: whether it was a read that made reply number ``k`` of its port: of the whole
+        block, or with ``every_read`` of any of it
     :ivar registers: number of registers asked for; 0 where the function has none
     """
 
     port_index: int
+    address: int
     function: int
     counted: bool
     registers: int
@@ -72,7 +78,7 @@ class Answer(NamedTuple):
     boottime_ns: int
 
 
-_ANSWER = struct.Struct("<IB?HQQQ")
+_ANSWER = struct.Struct("<HHB?HQQQ")
 
 
 class Shape(NamedTuple):
@@ -102,6 +108,13 @@ def expected_values(port_index: int, k: int, registers: int = REGISTERS) -> tupl
     integers, floats = shape(registers)
     block = expected_block(port_index, k, registers)
     return struct.unpack(f">Q{integers}h{floats}f", block)
+
+
+def answered(answer: Answer, registers: int = REGISTERS) -> tuple[int, ...]:
+    """Return the registers that a counted answer brought, as unsigned numbers."""
+    words = struct.unpack(f">{registers}H", expected_block(answer.port_index, answer.k, registers))
+    asked = words[answer.address : answer.address + answer.registers]
+    return asked if answer.function == READ_HOLDING else tuple(~word & 0xFFFF for word in asked)
 
 
 def _noise(port_index: int, k: int) -> int:
@@ -210,23 +223,35 @@ def _library_flags() -> list[str]:
 
 
 class LedgerSlave:
-    """Running slaves: ``count`` ports of 127.0.0.1, one per device.
+    """Running slaves: ``count`` ports of 127.0.0.1, one per device, or one unit on a serial line.
 
     :ivar ports: their TCP ports; the position in the tuple is the port index
     """
 
     def __init__(
-        self, ledger: Path, count: int, *, base: int = 0, registers: int = REGISTERS, first: int = 1
+        self,
+        ledger: Path,
+        count: int = 0,
+        *,
+        base: int = 0,
+        serial: tuple[Path, int] | None = None,
+        registers: int = REGISTERS,
+        first: int = 1,
+        every_read: bool = False,
     ) -> None:
         """Prepare; nothing runs before ``with``.
 
         :param base: first TCP port; 0 means any free ones
+        :param serial: serial port and unit id of an RTU slave, instead of TCP ports
         :param first: number of the first reply of each port
+        :param every_read: whether a read of some of the registers is a counted reply too
         """
         self.ledger = ledger
         self.ports: tuple[int, ...] = ()
-        self._arguments = ["--ports", str(base), str(count), "--ledger", str(ledger)]
-        self._arguments += ["--registers", str(registers), "--first", str(first)]
+        place = ["--serial", *serial] if serial else ["--ports", base, count]
+        options = ["--ledger", ledger, "--registers", registers, "--first", first]
+        options += ["--every-read"] if every_read else []
+        self._arguments = [str(part) for part in (*place, *options)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "LedgerSlave":
@@ -270,6 +295,14 @@ class LedgerSlave:
         """Return the ledger so far."""
         return list(read_ledger(self.ledger))
 
+    def profile_text(self, period: str) -> str:
+        """Return the profile of each device."""
+        return profile_text(period)
+
+    def site_sections(self) -> str:
+        """Return the sections of a site file that lead to the devices."""
+        return site_sections(self.ports)
+
 
 def read_ledger(path: Path) -> Iterator[Answer]:
     """Yield the records of a ledger, in the order in which they were written."""
@@ -284,10 +317,14 @@ def last_replies(answers: Iterable[Answer]) -> dict[int, int]:
     return {answer.port_index: answer.k for answer in answers if answer.counted}
 
 
-def profile_text(period: str = "100 ms", registers: int = REGISTERS) -> str:
+def profile_text(
+    period: str = "100 ms", registers: int = REGISTERS, *, identity: bool = False
+) -> str:
     """Return the profile of the slave, as the file ``ledger-slave.yaml``.
 
     The block is atomic, so that each poll is one counted reply.
+
+    :param identity: whether the slave is to be asked who it is
     """
     integers, floats = shape(registers)
     tags = [_tag("counter", 0, "UINT64")]
@@ -295,9 +332,21 @@ def profile_text(period: str = "100 ms", registers: int = REGISTERS) -> str:
         tags.append(_tag(f"i{i:02}", 4 + i, "INT16", f", scale: 1/{SCALE_DENOMINATOR}"))
     for j in range(floats):
         tags.append(_tag(f"f{j:02}", 4 + integers + 2 * j, "FLOAT32"))
-    head = _PROFILE_HEAD.format(profile=PROFILE, period=period, registers=registers)
+    head = _PROFILE_HEAD.format(
+        profile=PROFILE,
+        period=period,
+        registers=registers,
+        identity=_IDENTITY if identity else _NO_IDENTITY,
+    )
     return "\n".join((head, *tags, ""))
 
+
+_IDENTITY = f"""\
+identity:
+  name: {{type: STRING, address: {IDENTITY_ADDRESS}, length: 3, expect: LEDGER}}
+  unit: {{type: UINT16, address: {IDENTITY_ADDRESS + 3}}}"""
+
+_NO_IDENTITY = "identity_unavailable: a test device that is asked for one block and nothing else"
 
 _PROFILE_HEAD = """\
 profile: {profile}
@@ -308,7 +357,7 @@ device_class: test
 driver: modbus
 source:
   - {{manual: tests/system/ledger_slave.c, confidence: simulated-only}}
-identity_unavailable: a test device that answers one block of registers and nothing else
+{identity}
 modbus:
   address_base: 0-based
   byte_order: ABCD

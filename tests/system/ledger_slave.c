@@ -1,14 +1,18 @@
 /*
- * ledger_slave: Modbus TCP slaves that keep a ledger of every answer, on libmodbus.
+ * ledger_slave: Modbus slaves, TCP or RTU, that keep a ledger of every answer, on libmodbus.
  *
  * The protocol stack is Debian's libmodbus, which shares nothing with the agent under test. Before
  * a reply leaves, its record is written to the ledger; so what an agent claims to have read can be
  * compared with what was answered, even after the agent was killed.
  *
- * One process serves COUNT ports of 127.0.0.1; the port index (0, 1, ...) stands for one device.
- * Holding registers 0 .. N-1 (N = --registers) are readable with function 3. Each read of exactly
- * all N registers is reply number k of its port; k starts at --first (1) and lives as long as the
- * process. The registers are a pure function of (port index, k), big endian, high word first:
+ * --ports: one process serves COUNT ports of 127.0.0.1; the port index (0, 1, ...) stands for one
+ * device. --serial: one process is one unit on an RTU line; its unit id stands for the port index.
+ *
+ * Registers 0 .. N-1 (N = --registers) are readable: holding registers with function 3, and input
+ * registers, which hold the complement of each bit of them, with function 4. Each read of exactly
+ * all N registers is reply number k of its port; with --every-read so is each read of any of them.
+ * k starts at --first (1) and lives as long as the process. The holding registers are a pure
+ * function of (port index, k), big endian, high word first:
  *
  *   F = (N - 4) / 4 floats, I = N - 4 - 2F integers; N = 100: 1 + 48 + 24 = 73 values
  *   registers 0 .. 3            UINT64   k
@@ -29,18 +33,23 @@
  *               else j odd: any bit pattern: the high 32 bits of s * (2j + 1); one in 256 of these
  *               is a NaN or an infinity, one in 256 denormal or zero
  *
+ * Holding registers 1000 .. 1003 never change: "LEDGER" as text and the port index.
+ *
  * Every request, whatever it asks, leaves one ledger record of 32 bytes, little endian:
  *
- *   u32 port index   u8 function   u8 counted   u16 registers asked (0 if the function has none)
+ *   u16 port index   u16 address   u8 function   u8 counted   u16 registers asked
  *   u64 k            u64 CLOCK_REALTIME ns      u64 CLOCK_BOOTTIME ns
  *
- * counted = 1: reply number k. counted = 0: anything else; k is the number of the port's last
- * counted reply (first - 1 before it), whose registers are what a partial read sees. Functions
- * other than 3 are refused with exception 1 and change nothing.
+ * Address and registers are 0 if the function is no read. counted = 1: reply number k. counted = 0:
+ * anything else; k is the number of the port's last counted reply (first - 1 before it), whose
+ * registers are what a partial read sees. Functions other than 3 and 4 are refused with exception 1
+ * and change nothing.
  *
  * A record means "about to be answered": a reply to a client that has just died has one too.
+ * Requests to other units of an RTU line leave none.
  *
- * On the first line of standard output: {"ready":true,"ports":[...],"registers":N}
+ * On the first line of standard output: {"ready":true,"ports":[...],"registers":N}, where an RTU
+ * unit has no ports.
  * SIGTERM or SIGINT ends it with status 0.
  */
 #include <errno.h>
@@ -65,10 +74,17 @@
 
 enum {
     COUNTER_REGISTERS = 4,
+    RTU_CRC_BYTES = 2,
     REGISTERS_MAX = MODBUS_MAX_READ_REGISTERS,
+    IDENTITY_ADDRESS = 1000,
+    IDENTITY_REGISTERS = 4,
     PORTS_MAX = 256,
     EVENTS_MAX = 64,
+    UNIT_MAX = 247,
     FUNCTION_READ_HOLDING = 3,
+    FUNCTION_READ_INPUT = 4,
+    BAUD = 115200,
+    NEIGHBOUR_REPLY_US = 10000,
 };
 
 static const int16_t EXTREMES[4] = {INT16_MIN, INT16_MAX, 0, -1};
@@ -91,13 +107,15 @@ static const uint32_t SPECIALS[12] = {
 struct port {
     modbus_t *context;
     modbus_mapping_t *mapping;
+    modbus_mapping_t *identity;
     int listener;
     uint16_t number;
     uint64_t replies;
 };
 
 struct record {
-    uint32_t port_index;
+    uint16_t port_index;
+    uint16_t address;
     uint8_t function;
     uint8_t counted;
     uint16_t registers;
@@ -111,11 +129,15 @@ struct options {
     int base;
     int count;
     int registers;
+    int unit;
+    bool every_read;
     uint64_t first;
+    const char *serial;
     const char *ledger;
 };
 
 static struct port ports[PORTS_MAX];
+static bool every_read;
 static int ledger_fd;
 
 static void die(const char *what)
@@ -189,33 +211,69 @@ static uint16_t word(const uint8_t *bytes)
     return (uint16_t)(bytes[0] << 8 | bytes[1]);
 }
 
-/* Answer one request; false when the client is gone. */
-static bool answer(uint32_t port_index, int fd)
+static bool is_counted(const struct record *record, int registers)
+{
+    if (every_read)
+        return record->registers >= 1 && record->address + record->registers <= registers;
+    return record->address == 0 && record->registers == registers;
+}
+
+static void renew(struct port *port, uint32_t device)
+{
+    modbus_mapping_t *mapping = port->mapping;
+    fill(mapping->tab_registers, mapping->nb_registers, device, ++port->replies);
+    for (int i = 0; i < mapping->nb_registers; i++)
+        mapping->tab_input_registers[i] = (uint16_t)~mapping->tab_registers[i];
+}
+
+/* Write down one request to a device, then answer it; false when the client is gone. */
+static bool answer(struct port *port, uint32_t device, const uint8_t *request, int length)
+{
+    int header = modbus_get_header_length(port->context);
+    int end = length - (port->listener < 0 ? RTU_CRC_BYTES : 0);
+    if (end <= header)
+        return true;
+
+    const uint8_t *pdu = request + header;
+    struct record record = {.port_index = (uint16_t)device, .function = pdu[0]};
+    bool reads = pdu[0] == FUNCTION_READ_HOLDING || pdu[0] == FUNCTION_READ_INPUT;
+    bool read = reads && end == header + 5;
+    if (read) {
+        record.address = word(pdu + 1);
+        record.registers = word(pdu + 3);
+        record.counted = is_counted(&record, port->mapping->nb_registers);
+    }
+    if (record.counted)
+        renew(port, device);
+    record.k = port->replies;
+    enter(&record);
+    modbus_mapping_t *held = record.address < IDENTITY_ADDRESS ? port->mapping : port->identity;
+    int sent = read ? modbus_reply(port->context, request, length, held)
+                    : modbus_reply_exception(port->context, request, MODBUS_EXCEPTION_ILLEGAL_FUNCTION);
+    return sent >= 0;
+}
+
+/* Take one request from a connection; false when the client is gone. */
+static bool serve_client(uint32_t port_index, int fd)
 {
     struct port *port = &ports[port_index];
     uint8_t request[MODBUS_TCP_MAX_ADU_LENGTH];
     modbus_set_socket(port->context, fd);
     int length = modbus_receive(port->context, request);
-    if (length < 0)
-        return false;
-    int header = modbus_get_header_length(port->context);
-    if (length <= header)
-        return true;
+    return length >= 0 && answer(port, port_index, request, length);
+}
 
-    const uint8_t *pdu = request + header;
-    struct record record = {.port_index = port_index, .function = pdu[0]};
-    bool read = pdu[0] == FUNCTION_READ_HOLDING && length == header + 5;
-    if (read)
-        record.registers = word(pdu + 3);
-    if (read && word(pdu + 1) == 0 && record.registers == port->mapping->nb_registers) {
-        record.counted = 1;
-        fill(port->mapping->tab_registers, port->mapping->nb_registers, port_index, ++port->replies);
-    }
-    record.k = port->replies;
-    enter(&record);
-    int sent = read ? modbus_reply(port->context, request, length, port->mapping)
-                    : modbus_reply_exception(port->context, request, MODBUS_EXCEPTION_ILLEGAL_FUNCTION);
-    return sent >= 0;
+/* Take from the line a request to this unit, or a request to another one and its reply if any. */
+static void serve_line(struct port *port, uint32_t unit)
+{
+    uint8_t request[MODBUS_RTU_MAX_ADU_LENGTH];
+    int length = modbus_receive(port->context, request);
+    if (length < 0 && (errno == EIO || errno == ECONNRESET)) /* the pseudo-terminal is gone */
+        die("line");
+    if (length > 0)
+        answer(port, unit, request, length);
+    else if (length == 0) /* now libmodbus ignores one frame; that must not be the next request */
+        modbus_receive(port->context, request);
 }
 
 /* What epoll hands back: the port's index, the socket, and whether it is the listening one. */
@@ -245,21 +303,46 @@ static void welcome(int epoll, uint32_t port_index)
     watch(epoll, fd, token(port_index, fd, false));
 }
 
-static void listen_on(struct port *port, int number, const struct options *options)
+static void prepare(struct port *port, uint32_t device, const struct options *options)
 {
-    port->context = modbus_new_tcp("127.0.0.1", number);
     if (port->context == NULL)
-        die("modbus_new_tcp");
-    port->mapping = modbus_mapping_new(0, 0, options->registers, 0);
-    if (port->mapping == NULL)
+        die("modbus_new");
+    port->mapping = modbus_mapping_new(0, 0, options->registers, options->registers);
+    port->identity =
+        modbus_mapping_new_start_address(0, 0, 0, 0, IDENTITY_ADDRESS, IDENTITY_REGISTERS, 0, 0);
+    if (port->mapping == NULL || port->identity == NULL)
         die("modbus_mapping_new");
+    uint16_t *identity = port->identity->tab_registers;
+    for (const char *text = "LEDGER"; *text; text += 2)
+        *identity++ = (uint16_t)(text[0] << 8 | text[1]);
+    *identity = (uint16_t)device;
     port->replies = options->first - 1;
+}
+
+static void listen_on(uint32_t port_index, int number, const struct options *options)
+{
+    struct port *port = &ports[port_index];
+    port->context = modbus_new_tcp("127.0.0.1", number);
+    prepare(port, port_index, options);
     port->listener = modbus_tcp_listen(port->context, 16);
     struct sockaddr_in address;
     socklen_t size = sizeof address;
     if (port->listener < 0 || getsockname(port->listener, (struct sockaddr *)&address, &size) != 0)
         die("modbus_tcp_listen");
     port->number = ntohs(address.sin_port);
+}
+
+static int open_line(struct port *port, const struct options *options)
+{
+    port->context = modbus_new_rtu(options->serial, BAUD, 'N', 8, 1);
+    prepare(port, (uint32_t)options->unit, options);
+    port->listener = -1;
+    if (modbus_set_response_timeout(port->context, 0, NEIGHBOUR_REPLY_US) != 0 ||
+        modbus_set_slave(port->context, options->unit) != 0 || modbus_connect(port->context) != 0)
+        die(options->serial);
+    /* What is not a request is noise up to the next silence. */
+    modbus_set_error_recovery(port->context, MODBUS_ERROR_RECOVERY_PROTOCOL);
+    return modbus_get_socket(port->context);
 }
 
 static int open_stop_signals(void)
@@ -279,13 +362,13 @@ static int open_stop_signals(void)
 static void announce(const struct options *options)
 {
     printf("{\"ready\":true,\"ports\":[");
-    for (int i = 0; i < options->count; i++)
+    for (int i = 0; options->serial == NULL && i < options->count; i++)
         printf("%s%u", i ? "," : "", ports[i].number);
     printf("],\"registers\":%d}\n", options->registers);
     fflush(stdout);
 }
 
-static void serve(int epoll, int signals)
+static void serve(int epoll, int signals, uint32_t unit)
 {
     struct epoll_event events[EVENTS_MAX];
     for (;;) {
@@ -298,9 +381,11 @@ static void serve(int epoll, int signals)
             uint32_t port_index = (uint32_t)(data >> 32) & 0x7FFFFFFF;
             if (fd == signals)
                 return;
-            if (data >> 63)
+            if (unit)
+                serve_line(&ports[0], unit);
+            else if (data >> 63)
                 welcome(epoll, port_index);
-            else if (!answer(port_index, fd))
+            else if (!serve_client(port_index, fd))
                 close(fd);
         }
     }
@@ -308,7 +393,8 @@ static void serve(int epoll, int signals)
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: ledger_slave --ports BASE COUNT --ledger FILE [--registers N] [--first K]\n"
+    fprintf(stderr, "usage: ledger_slave --ports BASE COUNT | --serial DEVICE UNIT\n"
+                    "                    --ledger FILE [--registers N] [--first K] [--every-read]\n"
                     "  BASE 0: free ports, see the ready line; N: 4 to 125, default 100; K: default 1\n");
     exit(2);
 }
@@ -317,6 +403,8 @@ static struct options parse(int argc, char **argv)
 {
     static const struct option LONG[] = {
         {"ports", required_argument, NULL, 'p'},
+        {"serial", required_argument, NULL, 's'},
+        {"every-read", no_argument, NULL, 'e'},
         {"ledger", required_argument, NULL, 'l'},
         {"registers", required_argument, NULL, 'r'},
         {"first", required_argument, NULL, 'f'},
@@ -328,6 +416,12 @@ static struct options parse(int argc, char **argv)
         if (option == 'p' && optind < argc) {
             options.base = atoi(optarg);
             options.count = atoi(argv[optind++]);
+        } else if (option == 's' && optind < argc) {
+            options.serial = optarg;
+            options.unit = atoi(argv[optind++]);
+            options.count = 1;
+        } else if (option == 'e') {
+            options.every_read = true;
         } else if (option == 'l') {
             options.ledger = optarg;
         } else if (option == 'r') {
@@ -340,6 +434,7 @@ static struct options parse(int argc, char **argv)
     }
     if (optind != argc || options.ledger == NULL || options.count < 1 || options.count > PORTS_MAX ||
         options.base < 0 || options.base + options.count > 65536 || options.first < 1 ||
+        (options.serial != NULL && (options.unit < 1 || options.unit > UNIT_MAX)) ||
         options.registers < COUNTER_REGISTERS || options.registers > REGISTERS_MAX)
         usage();
     return options;
@@ -356,11 +451,14 @@ int main(int argc, char **argv)
         die("epoll_create1");
     int signals = open_stop_signals();
     watch(epoll, signals, token(0, signals, false));
-    for (int i = 0; i < options.count; i++) {
-        listen_on(&ports[i], options.base ? options.base + i : 0, &options);
+    every_read = options.every_read;
+    if (options.serial != NULL)
+        watch(epoll, open_line(&ports[0], &options), 0);
+    for (int i = 0; options.serial == NULL && i < options.count; i++) {
+        listen_on((uint32_t)i, options.base ? options.base + i : 0, &options);
         watch(epoll, ports[i].listener, token((uint32_t)i, ports[i].listener, true));
     }
     announce(&options);
-    serve(epoll, signals);
+    serve(epoll, signals, (uint32_t)options.unit);
     return 0;
 }

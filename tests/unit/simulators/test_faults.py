@@ -9,7 +9,8 @@ import pytest
 from simulators.devices.contract import ModbusDevice
 from simulators.faults import Dice, Fault, Faults
 from simulators.settings import Range, Refused
-from simulators.wire.modbus_tcp import ModbusTcpServer, Unit
+from simulators.wire.line import Unit
+from simulators.wire.modbus_tcp import ModbusTcpServer
 from tests.unit.simulators.by_hand import connected, message, read_request
 
 WHOLE = bytes.fromhex("03 06 0000 0001 0002")

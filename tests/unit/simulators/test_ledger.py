@@ -5,7 +5,8 @@ import json
 from simulators.devices.contract import ModbusDevice
 from simulators.faults import Dice, Faults
 from simulators.ledger import Ledger
-from simulators.wire.modbus_tcp import ModbusTcpServer, Unit
+from simulators.wire.line import Unit
+from simulators.wire.modbus_tcp import ModbusTcpServer
 from tests.unit.simulators.by_hand import connected, message, read_request
 
 

@@ -10,7 +10,8 @@ from simulators.devices.contract import POWERED_OFF
 from simulators.devices.hamilton_arc_ph import HamiltonArcPh, HamiltonArcPhSettings
 from simulators.process.bioreactor import Bioreactor, BioreactorSettings
 from simulators.process.ln2_freezer import Ln2Freezer, Ln2FreezerSettings
-from simulators.wire.modbus_tcp import ModbusTcpServer, Unit
+from simulators.wire.line import Unit
+from simulators.wire.modbus_tcp import ModbusTcpServer
 from tests.unit.simulators.by_hand import connected, message, read_request, registers
 
 
@@ -40,7 +41,7 @@ async def test_the_unit_identifier_chooses_the_instrument(gateway):
 async def test_an_unknown_or_switched_off_unit_is_a_silent_target(gateway):
     async with connected(gateway.port) as client:
         assert await client.ask(read_request(3, 0, 1), unit=2) == b"\x83\x0b"
-        gateway._units[7].device.disturbances.begin(POWERED_OFF)
+        gateway._line.units[7].device.disturbances.begin(POWERED_OFF)
         assert await client.ask(read_request(4, 0, 1), unit=7) == b"\x84\x0b"
 
 

@@ -104,10 +104,71 @@ def test_two_devices_cannot_share_a_unit():
 def test_faults_have_a_file_of_their_own(tmp_path):
     path = tmp_path / "faults.yaml"
     path.write_text("seed: 9\nlate_answer: 0.25\nlate_answer_s: 0.5\n")
-    assert load_faults(str(path)) == Faults(seed=9, late_answer=0.25, late_answer_s=Range(0.5, 0.5))
+    site = parse(GOOD, "site.yaml", "site")
+    late = Faults(seed=9, late_answer=0.25, late_answer_s=Range(0.5, 0.5))
+    assert load_faults(str(path), site) == late
     path.write_text("no_anwser: 0.1\n")
     with pytest.raises(ScenarioError, match=r"faults.yaml:1: no_anwser: unknown key \(did you"):
-        load_faults(str(path))
+        load_faults(str(path), site)
+    path.write_text("echo: 0.1\n")
+    with pytest.raises(ScenarioError, match=r"faults.yaml:1: echo: cannot happen on a wire of"):
+        load_faults(str(path), site)
+
+
+SERIAL = GOOD.replace("kind: modbus-tcp\n    port: 15030", "kind: modbus-rtu\n    device: line-1")
+
+
+@pytest.mark.parametrize("end", ["device: line-1", "port: 15030"])
+@pytest.mark.parametrize("kind", ["modbus-rtu", "modbus-ascii"])
+def test_a_serial_wire_is_a_serial_port_or_a_device_server(kind, end):
+    text = SERIAL.replace("modbus-rtu", kind).replace(
+        "device: line-1", f"{end}\n    baud_rate: 9600"
+    )
+    wire = parse(text, "site.yaml", "site").wires["gateway"]
+    assert (wire.kind, wire.baud_rate) == (kind, 9600)
+    assert (wire.device, wire.port) in (("line-1", None), (None, 15030))
+
+
+@pytest.mark.parametrize(
+    ("change", "to", "says"),
+    [
+        ("device: line-1", "device: /dev/x", "10: wires.gateway.device: a name has small letters"),
+        ("    device: line-1\n", "", "9: wires.gateway: needs either a port (of a device server)"),
+        ("device: line-1", "device: a\n    port: 15030", "9: wires.gateway: needs either a port"),
+        (
+            "device: line-1",
+            "device: a\n    baud_rate: 9",
+            "11: wires.gateway.baud_rate: must be 300",
+        ),
+        ("no_answer", "wrong_transaction_id", "wrong_transaction_id: cannot happen on a wire of"),
+        ("modbus-rtu", "modbus-tcp", "10: wires.gateway.device: only a serial wire has one"),
+    ],
+)
+def test_a_serial_wire_that_cannot_be(change, to, says):
+    assert change in SERIAL
+    with pytest.raises(ScenarioError) as problem:
+        parse(SERIAL.replace(change, to), "site.yaml", "site")
+    assert says in str(problem.value)
+
+
+def test_two_wires_cannot_share_a_serial_port():
+    twin = SERIAL.replace("devices:", "  second: {kind: modbus-rtu, device: line-1}\ndevices:")
+    with pytest.raises(ScenarioError, match=r"second.device: another wire has this serial port"):
+        parse(twin, "site.yaml", "site")
+
+
+async def test_a_serial_port_appears_with_the_site_and_goes_with_it(tmp_path):
+    async with Site(parse(SERIAL, "s", "s"), RunOptions(serial_dir=tmp_path)) as site:
+        end = site.endpoints["adam-1"]
+        assert end == {
+            "model": "adam_4015",
+            "wire": "modbus-rtu",
+            "device": str(tmp_path / "line-1"),
+            "baud_rate": 19_200,
+            "unit_id": 3,
+        }
+        assert (tmp_path / "line-1").is_char_device()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))
@@ -115,7 +176,7 @@ def test_the_scenarios_that_come_along_are_good(name):
     scenario = load_scenario(name)
     assert scenario.description
     for wire in scenario.wires.values():
-        assert PORT_FIRST <= wire.port <= PORT_LAST
+        assert wire.device or PORT_FIRST <= wire.port <= PORT_LAST
 
 
 async def test_a_site_answers_for_every_device():
