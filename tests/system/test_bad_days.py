@@ -1,4 +1,4 @@
-"""Bad days, with real processes: rolled-back journal, full disk, second agent, broker that refuses.
+"""Bad days, with real processes: rolled-back journal, second agent, broker that refuses.
 
 Each keeps the promise (checked against the slave's ledger) and says what is wrong in one line.
 """
@@ -63,37 +63,6 @@ def receiver_events(chain: Chain) -> set[str]:
     """Return the kinds of events that the receiver recorded itself."""
     with closing(sqlite3.connect(chain.database)) as held:
         return {kind for (kind,) in held.execute("SELECT type FROM event")}
-
-
-def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
-    """Goal: the journal's disk is full for a while.
-
-    Method: the agent runs with its state on a small tmpfs, in a mount namespace of its own, beside
-    a file that fills it. When the file goes the journal resumes; all replies are held or in a gap.
-    """
-    chain = Chain(tmp_path, devices=DEVICES, period="50 ms")
-    chain.state_dir.mkdir()
-    filler = "dd if=/dev/zero of=$0/filler bs=64k status=none; "
-    mount = "mount -t tmpfs -o size=6m tmpfs $0 && "
-    python = f'"{sys.executable}" -m edgeagent'
-    enrol = f'{python} consumer enrol central --reason t --config "{chain.config}" && '
-    script = f'{mount}{enrol}({filler} true); exec {python} run --config "{chain.config}"'
-    unshare = ["unshare", "--mount", "--map-root-user", "sh", "-c", script, str(chain.state_dir)]
-    chain.agent.command = unshare
-    with chain:
-        log = chain.agent.log
-        wait_until("the disk is full", lambda: "journal.full" in log.read_text())
-        full = log.read_text().count("journal.full")
-        assert full == 1, "one clear line, not one a second"
-        now = chain.answers()
-        wait_until("polls go on", lambda: chain.answers() > now + 100)
-        Path(f"/proc/{chain.agent.pid}/root{chain.state_dir}/filler").unlink()
-        wait_until("the journal resumes", lambda: "journal.resumed" in log.read_text())
-        now = chain.answers()
-        wait_until("values go on", lambda: chain.answers() > now + 100)
-        assert chain.agent.stop() == 0
-        wait_until("the receiver says so", lambda: "journal.resumed" in events(chain))
-        check_against_ledger(by_device(chain.bodies()), chain.slave.answers())
 
 
 def test_a_second_agent_is_refused(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_demo_delivers_everything(broker: list[str]) -> None:
     assert summary["lost"] == 0
     assert summary["gaps"] == 0
     assert summary["acquired"] == summary["delivered"] >= rows[-1]["frames"] > 10
-    assert rows[-1]["links_up"] == rows[-1]["links"] == 3
+    assert rows[-1]["links_up"] == rows[-1]["links"] == 4
     assert rows[-1]["receipts"] > 0
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import socket
 import struct
 import subprocess
@@ -143,6 +144,53 @@ def test_a_partial_read_sees_the_last_reply_and_is_not_counted(slave: LedgerSlav
         (False, 10, 1),
         (True, 100, 2),
     ]
+
+
+def test_every_read_is_a_reply_of_its_own_where_that_is_asked_for(tmp_path: Path) -> None:
+    with LedgerSlave(tmp_path / "ledger", 1, every_read=True) as slave:
+        client = Client(slave.ports[0])
+        assert client.read(4, 10) == expected_block(0, 1)[8:28]
+        assert client.read(50, 3) == expected_block(0, 2)[100:106]
+        answers = slave.answers()
+        client.close()
+    assert [(each.address, each.registers, each.k) for each in answers] == [(4, 10, 1), (50, 3, 2)]
+    assert struct.pack(">3H", *ledger.answered(answers[1])) == expected_block(0, 2)[100:106]
+
+
+def test_input_registers_hold_the_complement(slave: LedgerSlave) -> None:
+    client = Client(slave.ports[0])
+    reply = client.ask(struct.pack(">BHH", 4, *READ_ALL))
+    client.close()
+    assert reply[2:] == bytes(byte ^ 0xFF for byte in expected_block(0, 1))
+    (answer,) = slave.answers()
+    assert struct.pack(">100H", *ledger.answered(answer)) == reply[2:]
+
+
+def test_the_identity_never_changes_and_is_not_counted(slave: LedgerSlave) -> None:
+    client = Client(slave.ports[2])
+    for _ in range(2):
+        assert client.read(ledger.IDENTITY_ADDRESS, 4) == b"LEDGER\0\2"
+        client.read(*READ_ALL)
+    client.close()
+    assert [(each.address, each.counted, each.k) for each in slave.answers()] == [
+        (1000, False, 0),
+        (0, True, 1),
+        (1000, False, 1),
+        (0, True, 2),
+    ]
+
+
+def test_a_slave_on_a_line_ends_with_the_line(tmp_path: Path) -> None:
+    """Else each run of tests that was killed would leave slaves behind."""
+    ours, theirs = os.openpty()
+    slave = LedgerSlave(tmp_path / "ledger", serial=(Path(os.ttyname(theirs)), 17))
+    slave.__enter__()
+    assert slave._process is not None
+    os.close(ours)
+    os.close(theirs)
+    assert slave._process.wait(10) == 1
+    with pytest.raises(RuntimeError, match="status 1"):
+        slave.__exit__(None, None, None)
 
 
 def test_writes_are_refused_and_written_down(slave: LedgerSlave) -> None:

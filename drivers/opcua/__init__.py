@@ -1,0 +1,45 @@
+"""OPC UA: what a server pushes on subscriptions. See README.md."""
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from drivers.opcua.profile import OpcUaProfile
+from drivers.opcua.settings import OpcUaInstrumentSettings, OpcUaLinkSettings
+from edgeagent.driver import DriverKind, Instrument, SubscribedDriver
+from edgeagent.model.clock import Clock
+
+__all__ = ["DRIVER"]
+
+
+def _endpoint(settings: OpcUaLinkSettings) -> str:
+    parts = urlsplit(settings.url)
+    return f"{(parts.hostname or '').lower()}:{parts.port or 4840}{parts.path.rstrip('/')}"
+
+
+def _clash(one: OpcUaInstrumentSettings, other: OpcUaInstrumentSettings) -> str | None:
+    """Many instruments may share a server, and two profiles may read one node."""
+    return None
+
+
+def _open(
+    settings: OpcUaLinkSettings, instruments: Sequence[Instrument], clock: Clock
+) -> SubscribedDriver:
+    # Here, so that checking a configuration does not load the protocol library.
+    from pathlib import Path
+
+    from drivers.opcua.driver import OpcUaDriver
+    from drivers.opcua.trust import trusted_folder
+
+    trust = trusted_folder(settings.trusted_dir or Path("/nonexistent"))
+    return OpcUaDriver(settings, instruments, clock, trust)
+
+
+DRIVER = DriverKind(
+    name="opcua",
+    link_settings=OpcUaLinkSettings,
+    instrument_settings=OpcUaInstrumentSettings,
+    profile=OpcUaProfile,
+    endpoint=_endpoint,
+    clash=_clash,
+    open=_open,
+)

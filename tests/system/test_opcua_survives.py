@@ -1,0 +1,101 @@
+"""Whatever befalls an OPC UA server or the way to it: data flow again, and nothing is lost unsaid.
+
+Method: node-opcua as a process of its own writes every value of two counters to a ledger. The real
+owner of the link takes them into a journal in memory while the server is frozen, killed, or drops
+what it promised. In the end each value of the ledger is held exactly once and in order, or lies
+inside a recorded gap.
+"""
+
+import asyncio
+
+import pytest
+
+from simulators.link import Link
+from tests.conformance.opcua.server import driver, instrument, profile
+from tests.system.opcua_line import line_of
+from tests.system.opcua_peer import NodeServer
+
+COUNTERS = {"c0": {"type": "INT64", "s": "c0"}, "c1": {"type": "INT64", "s": "c1"}}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with NodeServer(tmp_path_factory.mktemp("opcua")) as made:
+        yield made
+
+
+def now(server: NodeServer) -> int:
+    """Return the value that the counters have now."""
+    return server.ticks(0)[-1].value
+
+
+async def frozen(server: NodeServer, _: Link, seconds: float) -> None:
+    server.freeze()
+    await asyncio.sleep(seconds)
+    server.thaw()
+
+
+async def killed(server: NodeServer, _: Link, seconds: float) -> None:
+    await asyncio.to_thread(server.kill)
+    await asyncio.sleep(seconds)
+    await asyncio.to_thread(server.start)
+
+
+async def cut(_: NodeServer, link: Link, seconds: float) -> None:
+    link.refuse()
+    await link.cut()
+    await asyncio.sleep(seconds)
+    await link.start()
+
+
+async def stalled(_: NodeServer, link: Link, seconds: float) -> None:
+    link.stall()
+    await asyncio.sleep(seconds)
+    link.resume()
+
+
+async def forgotten(server: NodeServer, *_: object) -> None:
+    await asyncio.to_thread(server.order, "forget")
+
+
+async def closed(server: NodeServer, *_: object) -> None:
+    await asyncio.to_thread(server.order, "close")
+
+
+MISHAPS = {
+    "frozen 1 s": (frozen, 1.0),
+    "frozen 4 s": (frozen, 4.0),
+    "killed": (killed, 0.5),
+    "cut 2 s": (cut, 2.0),
+    "stalled 5 s": (stalled, 5.0),
+    "subscription deleted": (forgotten, 0.0),
+    "session closed": (closed, 0.0),
+}
+
+
+async def survive(server: NodeServer, mishap, seconds: float) -> int:
+    """Let something happen to a link in good order; return how many values are in gaps."""
+    link = Link("127.0.0.1", server.port)
+    await link.start()
+    begun = now(server)
+    device = instrument("device", profile(COUNTERS, period="100 ms", group={"every_change": True}))
+    made = driver(f"opc.tcp://127.0.0.1:{link.port}", device)
+    try:
+        async with line_of(made, device) as line:
+            await line.flows(begun + 3, within_s=20)
+            await mishap(server, link, seconds)
+            for tag in (0, 1):
+                await line.flows(now(server), tag)
+            await line.flows(now(server) + 5)
+    finally:
+        await link.stop()
+    ticks = server.ticks(0)
+    return max(line.judge(ticks, 0), line.judge(server.ticks(1), 1))
+
+
+@pytest.mark.parametrize("name", MISHAPS)
+async def test_data_flow_again_and_each_value_is_held_or_in_a_gap(name, server):
+    mishap, seconds = MISHAPS[name]
+    lost = await survive(server, mishap, seconds)
+    if mishap is cut:
+        assert lost == 0, "the server held the messages and its queues the samples"
