@@ -100,19 +100,22 @@ async def _run(plan: SitePlan, clock: Clock, journal: Journal, stop: asyncio.Eve
         acts = Acts(recorder, [configuration.act(), *consumer_acts(recorder)])
         retention = Retention(recorder, settings.journal, settings.state_dir)
         agent = Agent(configuration, recorder, acquisition, stream, retention.state)
-        looks = Looks(settings.state_dir)
+        looks, listening = Looks(settings.state_dir), asyncio.Event()
         links.start(plan.links, open_drivers(plan.links, clock))
         others = [
             tasks.create_task(stream.run(), name="publish"),
             tasks.create_task(retention.run(), name="retention"),
             tasks.create_task(keep_time(recorder, trust=agent.vitals.clock), name="time"),
             tasks.create_task(agent.keep_vitals(), name="health"),
-            tasks.create_task(serve_control(agent, acts, looks, settings.control), name="control"),
+            tasks.create_task(
+                serve_control(agent, acts, looks, settings.control, listening), name="control"
+            ),
             tasks.create_task(keep_alive(notifier, recorder.prove_progress), name="watchdog"),
         ]
         reload = asyncio.Event()
         _on_signal(reload.set, signal.SIGHUP)
         others.append(tasks.create_task(_reload_on(reload, acts), name="reload"))
+        await listening.wait()
         log.info("agent.ready", site=settings.site, links=len(links))
         notifier.ready(f"site {settings.site}: {len(links)} links")
         await stop.wait()

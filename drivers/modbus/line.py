@@ -220,7 +220,8 @@ class LineWire(Connection):
 
     def _is_said_again(self, unit: int, request: bytes, reply: bytes) -> bool:
         """Return whether a reply may be the second copy of one to another request."""
-        since_s = self.loop.time() - self._slowest_s
+        # Not since now: whoever was held up meanwhile must still recognise it.
+        since_s = self._sent_at_s - self._slowest_s
         while self._said and self._said[0].at_s < since_s:
             self._said.popleft()
         return any(

@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from drivers.opcua.definitions import Definitions
 from drivers.opcua.frames import Assembler, Point, refusal
-from drivers.opcua.identity import Station, identify
 from drivers.opcua.nodes import SERVER_TIME, Server, describe, find, read_values
 from drivers.opcua.notification import Notification
 from drivers.opcua.pump import Pump
 from drivers.opcua.quarantine import Quarantine
 from drivers.opcua.session import Connector, Session
 from drivers.opcua.settings import OpcUaLinkSettings
-from drivers.opcua.stack import Channel, Refused, self_test, status_name, ua
+from drivers.opcua.stack import Channel, Refused, decode_variant, self_test, status_name, ua
+from drivers.opcua.station import Station, identify
+from drivers.opcua.structures import Definition, decode
 from drivers.opcua.subscription import (
     Item,
     Ledger,
@@ -72,6 +75,7 @@ class OpcUaDriver:
         self._ledger = Ledger()
         self._ready: list[Frame | Loss] = []
         self._acknowledge: list[tuple[int, int]] = []
+        self._definitions: dict[bytes, Definition] = {}
         self._examining: Session | None = None
         self._was_cut = False
         self._tested = False
@@ -174,7 +178,7 @@ class OpcUaDriver:
         self._ready = [*self._ledger.frames(), *(x for x in self._ready if isinstance(x, Loss))]
         await self._recover(channel, same_session)
         await self._subscribe(channel, server)
-        pump = Pump(channel, self._changed)
+        pump = Pump(channel, self._changed, self._variant)
         now_s = asyncio.get_running_loop().time()
         for subscription in self._subscriptions.values():
             subscription.heard_s = now_s
@@ -204,7 +208,7 @@ class OpcUaDriver:
         for each in list(self._subscriptions.values()):
             try:
                 for _ in range(REPUBLISH_AT_ONCE_MAX):
-                    notification = await republish(channel, each)
+                    notification = await republish(channel, each, self._variant)
                     if notification is None:
                         break
                     self._take(each, notification)
@@ -221,6 +225,8 @@ class OpcUaDriver:
     async def _subscribe(self, channel: Channel, server: Server) -> None:
         """Create what is not subscribed yet; say what cannot be."""
         have = {point for each in self._subscriptions.values() for point in each.points}
+        if not have:  # a type's id may mean another type after the server's restart
+            self._definitions = {}
         places = {
             point: place
             for station in self._stations
@@ -237,6 +243,13 @@ class OpcUaDriver:
             item = Item(point, where.node, place.sampling_ms, place.queue_size, place.deadband)
             by_interval.setdefault(place.publishing_ns, []).append(item)
         nodes = {item.point: item.node for items in by_interval.values() for item in items}
+        structured = [
+            nodes[point] for point, place in places.items() if place.is_field and point in nodes
+        ]
+        if structured:
+            definitions = Definitions(channel, server)
+            await definitions.load(structured)
+            self._definitions |= definitions.by_encoding
         broken = await self._quarantine.inspect(nodes, server, self._reopened, self._was_cut)
         faults |= broken
         loop = asyncio.get_running_loop()
@@ -260,6 +273,12 @@ class OpcUaDriver:
         """Open a connection with a session of its own, for looking at tags one by one."""
         channel, self._examining, _ = await self._connector.open(self._examining, lambda: None)
         return channel
+
+    def _variant(self, encoded: bytes) -> Any:
+        """Decode what the notification decoder does not."""
+        if self._definitions:
+            return decode(encoded, self._definitions, decode_variant)
+        return decode_variant(encoded)
 
     # -- taking --------------------------------------------------------------------------------
 
@@ -285,7 +304,7 @@ class OpcUaDriver:
     async def _fetch(self, subscription: Subscription, missing: int) -> None:
         assert self._channel is not None
         try:
-            notification = await republish(self._channel, subscription)
+            notification = await republish(self._channel, subscription, self._variant)
         except Refused as error:
             subscription.dead = f"the server lost the subscription ({error})"
             raise LinkLost(subscription.dead) from None

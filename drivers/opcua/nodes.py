@@ -41,12 +41,19 @@ class Found:
 
 async def read_values(channel: Channel, nodes: Sequence[Any], at_once: int) -> list[Any]:
     """Return the DataValues of nodes, in parts that the server handles."""
+    return await read_attributes(channel, nodes, VALUE, at_once)
+
+
+async def read_attributes(
+    channel: Channel, nodes: Sequence[Any], attribute: int, at_once: int
+) -> list[Any]:
+    """Return one attribute of nodes, in parts that the server handles."""
 
     async def read(part: Sequence[Any]) -> Sequence[Any]:
         request = ua.ReadRequest()
         request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
         request.Parameters.NodesToRead = [
-            ua.ReadValueId(NodeId=node, AttributeId=VALUE) for node in part
+            ua.ReadValueId(NodeId=node, AttributeId=attribute) for node in part
         ]
         return (await channel.ask(request, ua.ReadResponse)).Results or []
 

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final
 
-from drivers.opcua.notification import Malformed, Notification, decode_publish
+from drivers.opcua.measure import Malformed
+from drivers.opcua.notification import DecodeVariant, Notification, decode_publish
 from drivers.opcua.stack import Channel, decode_variant, ua
 from edgeagent.driver import LinkLost
 
@@ -27,12 +28,15 @@ class Pump:
     :ivar failure: why nothing more will come
     """
 
-    def __init__(self, channel: Channel, changed: asyncio.Event) -> None:
+    def __init__(
+        self, channel: Channel, changed: asyncio.Event, variant: DecodeVariant = decode_variant
+    ) -> None:
         self.arrived: deque[Notification] = deque()
         self.heard: dict[int, float] = {}
         self.changed = changed
         self.failure: str | None = None
         self._channel = channel
+        self._variant = variant
         self._outstanding = 0
         self._wanted = 0
         self.is_too_large = False
@@ -102,7 +106,7 @@ class Pump:
             return
         self._on_the_way.pop(answer, None)
         try:
-            notification = decode_publish(bytes(answer.result()), decode_variant)
+            notification = decode_publish(bytes(answer.result()), self._variant)
         except Malformed as error:
             self._channel.abort(f"a message of the server cannot be read: {error}")
             self.fail(f"a message of the server cannot be read: {error}")

@@ -40,6 +40,7 @@ from asyncua.crypto.security_policies import encrypt_asymmetric as _encrypt_asym
 from asyncua.crypto.security_policies import sign_asymmetric as _sign_asymmetric
 from asyncua.ua.status_codes import get_name_and_doc
 from asyncua.ua.ua_binary import (
+    nodeid_to_binary,
     struct_from_binary,
     struct_to_binary,
     uatcp_to_binary,
@@ -55,6 +56,7 @@ __all__ = [
     "Channel",
     "Refused",
     "decode_variant",
+    "encode_node_id",
     "encrypt_asymmetric",
     "self_test",
     "sign_asymmetric",
@@ -117,6 +119,22 @@ def status_name(status: int) -> str:
 def decode_variant(encoded: bytes) -> Any:
     """Return the value of one encoded Variant, as asyncua represents it."""
     return variant_from_binary(Buffer(encoded)).Value
+
+
+def encode_node_id(node: Any) -> bytes:
+    """Return a NodeId in its shortest form, as a server sends it."""
+    if node.NodeIdType in _NUMERIC:
+        number, index = int(node.Identifier), int(node.NamespaceIndex)
+        kinds = ua.NodeIdType
+        if number < 256 and index == 0:
+            kind = kinds.TwoByte
+        else:
+            kind = kinds.FourByte if number < 65_536 and index < 256 else kinds.Numeric
+        node = ua.NodeId(number, index, kind)
+    return bytes(nodeid_to_binary(node))
+
+
+_NUMERIC = (ua.NodeIdType.TwoByte, ua.NodeIdType.FourByte, ua.NodeIdType.Numeric)
 
 
 class _Protocol(UASocketProtocol):

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from drivers.opcua.frames import Point
+from drivers.opcua.measure import Malformed
 from drivers.opcua.nodes import VALUE, in_parts
-from drivers.opcua.notification import Malformed, Notification, decode_republish
+from drivers.opcua.notification import DecodeVariant, Notification, decode_republish
 from drivers.opcua.profile import Deadband
 from drivers.opcua.stack import Channel, Refused, decode_variant, ua
 from edgeagent.driver import Frame, LinkLost, Loss
@@ -152,7 +153,9 @@ def _request(item: Item) -> Any:
     )
 
 
-async def republish(channel: Channel, subscription: Subscription) -> Notification | None:
+async def republish(
+    channel: Channel, subscription: Subscription, variant: DecodeVariant = decode_variant
+) -> Notification | None:
     """Return the expected message once more; ``None`` when the server does not hold it.
 
     :raises Refused: if it does not know the subscription
@@ -161,7 +164,7 @@ async def republish(channel: Channel, subscription: Subscription) -> Notificatio
     request.Parameters.SubscriptionId = subscription.number
     request.Parameters.RetransmitSequenceNumber = subscription.expected
     try:
-        notification = decode_republish(await channel.ask_bytes(request), decode_variant)
+        notification = decode_republish(await channel.ask_bytes(request), variant)
     except Malformed as error:
         raise LinkLost(f"a message that the server sent again cannot be read: {error}") from None
     except Refused as error:

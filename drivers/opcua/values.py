@@ -4,6 +4,7 @@ A tag's type is what its profile declares; nothing is converted that could lose 
 """
 
 import base64
+import dataclasses
 import datetime
 import json
 import uuid
@@ -199,6 +200,8 @@ def fact(item: Located, value: Any) -> str:
 def _field(value: Any, path: str) -> Any:
     """Return a field of a decoded structure: a mapping of names to values, possibly nested."""
     for name in path.split("."):
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
         if not isinstance(value, dict):
             raise Mismatch(f"the server sends no structure where field {path!r} looks for {name!r}")
         if name not in value:

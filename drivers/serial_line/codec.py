@@ -296,9 +296,7 @@ def compile_command(profile: "stated.SerialLineProfile", name: str, address: str
 
 
 class Found(NamedTuple):
-    """What a tag has after a reply: a value, or a status that says why there is none.
-
-    """
+    """What a tag has after a reply: a value, or a status that says why there is none."""
 
     value: Value
     status: int = quality.GOOD

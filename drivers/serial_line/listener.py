@@ -7,7 +7,7 @@ the reason, never a guess.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from drivers.connection import Connection, End
 from drivers.identity import identity_of
@@ -45,6 +45,9 @@ class SerialLineListener:
         self._waiting: deque[Frame | Loss] = deque()
         self._last_utc_ns: int | None = None
         self._missed_from_ns: int | None = None
+
+    def resume(self, durable: Mapping[GroupSchema, Sequence[int | None]]) -> None:
+        """Nothing comes again: the device keeps nothing."""
 
     async def connect(self) -> tuple[Identity, ...]:
         """Open the line and begin to listen; who sends is what the profile says."""

@@ -308,8 +308,10 @@ class SerialLineProfile(Profile[SerialLineGroup, SerialLineIdentityItem]):
     def constant_fields(self, command: str) -> frozenset[str]:
         """Return the parts of a reply that do not change by themselves."""
         of_identity = (i.field for i in self.identity.values() if i.command == command)
-        return parts_of(self.commands[command].reply) if self.commands[command].constant else (
-            frozenset(of_identity)
+        return (
+            parts_of(self.commands[command].reply)
+            if self.commands[command].constant
+            else (frozenset(of_identity))
         )
 
     @property

@@ -33,6 +33,7 @@ class Assembly:
         self._schema = schema
         self._tags = tags
         self._key = key
+        self._replies: dict[str, Fields] = {}
         self._values: list[Value] = [None] * len(tags)
         self._statuses = [quality.GOOD] * len(tags)
         self._present: set[int] = set()
@@ -40,37 +41,31 @@ class Assembly:
         self.first: _Failure | None = None
 
     def take(self, command: str, fields: Fields) -> None:
-        """Take the values that the reply to a command brings."""
-        for index, tag in enumerate(self._tags):
-            if tag.command != command:
-                continue
-            try:
-                found = value_of(tag, fields)
-            except Missing as error:
-                name = self._schema.tags[index].name
-                self._statuses[index] = quality.BAD_DECODING_ERROR
-                detail = f"{name}: {error}"
-                self.first = self.first or _Failure("bad_reply", quality.BAD_DECODING_ERROR, detail)
-                continue
-            self._values[index], self._statuses[index] = self._shown(tag, found.value), found.status
-            self._present.add(index)
+        """Take the reply to a command."""
+        self._replies[command] = fields
 
     def fail(self, command: str, failure: _Failure) -> None:
         """Note that a command brought nothing."""
         self.first = self.first or failure
         for index, tag in enumerate(self._tags):
-            if tag.command == command:
+            if command in (tag.command, tag.unit_command):
                 self._statuses[index] = failure.status
 
-    def frame(self, clock_ns: tuple[int, int], *, sent_only: bool = False) -> Frame | None:
+    def frame(self, clock_ns: tuple[int, int]) -> Frame | None:
         """Return what came, ``None`` if that is nothing.
 
         :param clock_ns: UTC and boot-time clock when the last reply was complete
-        :param sent_only: whether what did not come was not expected either
         """
+        for index, tag in enumerate(self._tags):
+            fields = self._replies.get(tag.command)
+            unit_fields = (
+                fields if tag.unit_command is None else self._replies.get(tag.unit_command)
+            )
+            if fields is not None and unit_fields is not None:
+                self._decode(index, tag, fields, unit_fields)
         if not self._present:
             return None
-        whole = len(self._present) == len(self._tags) and not sent_only
+        whole = len(self._present) == len(self._tags)
         return Frame(
             self._schema,
             tuple(self._values),
@@ -79,6 +74,18 @@ class Assembly:
             None if whole else tuple(sorted(self._present)),
             tuple(self._statuses) if any(self._statuses) else quality.GOOD,
         )
+
+    def _decode(self, index: int, tag: SerialLineTag, fields: Fields, unit_fields: Fields) -> None:
+        try:
+            found = value_of(tag, fields, unit_fields)
+        except Missing as error:
+            status = quality.BAD_DECODING_ERROR
+            name = self._schema.tags[index].name
+            self.first = self.first or _Failure("bad_reply", status, f"{name}: {error}")
+            self._statuses[index] = status
+            return
+        self._values[index], self._statuses[index] = self._shown(tag, found.value), found.status
+        self._present.add(index)
 
     def _shown(self, tag: SerialLineTag, value: Value) -> Value:
         if tag.privacy != "pseudonym" or not isinstance(value, str):
@@ -99,7 +106,9 @@ class Reader:
     ) -> None:
         self._schema = schema
         self._tags = tags
-        self._commands = tuple(commands[name] for name in dict.fromkeys(t.command for t in tags))
+        of_units = (tag.unit_command for tag in tags if tag.unit_command is not None)
+        names = dict.fromkeys((*of_units, *(tag.command for tag in tags)))
+        self._commands = tuple(commands[name] for name in names)
         self._clock = clock
         self._unknown: dict[Command, int] = {}
 

@@ -66,6 +66,8 @@ def ends_well(command: Callable[P, R]) -> Callable[P, R]:
             failed, _ = group.split((JournalFailed, StartRefused))
             if failed is None:
                 raise
-            raise CommandFailed(str(failed.exceptions[0]), Exit.JOURNAL) from None
+            cause = failed.exceptions[0]
+            code = Exit(cause.code) if isinstance(cause, StartRefused) else Exit.JOURNAL
+            raise CommandFailed(str(cause), code) from None
 
     return wrapped

@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -85,6 +85,7 @@ class Journal:
         self._store: Store | None = None
         self._view: Reader | None = None
         self._moved: dict[tuple[str, int, Lane], Cursor] = {}
+        self._changed: dict[str, Consumer] = {}
         self.epochs: tuple[Epoch, ...] = ()
         self.consumers: dict[str, Consumer] = {}
         self.cursors: dict[tuple[str, int, Lane], Cursor] = {}
@@ -176,11 +177,16 @@ class Journal:
         :raises JournalFailed: it could not be mended
         """
         moved, self._moved = self._moved, {}
+        changed, self._changed = self._changed, {}
         try:
-            committed = await self._in_writer(lambda: self._commit(records, checkpoint, moved))
+            committed = await self._in_writer(
+                lambda: self._commit(records, checkpoint, moved, changed.values())
+            )
         except BaseException:
             self._moved = {**moved, **self._moved}
+            self._changed = {**changed, **self._changed}
             raise
+        self.consumers.update(changed)
         for part in committed:
             self.heads[part.lane] = (part.last, part.chain)
         return committed
@@ -190,10 +196,13 @@ class Journal:
         records: Sequence[Record],
         checkpoint: bytes | None,
         cursors: Mapping[tuple[str, int, Lane], Cursor],
+        consumers: Collection[Consumer],
     ) -> list[Committed]:
         before = {lane: self._writing().head(lane) for lane in Lane}
         return self._write(
-            lambda store: store.commit(records, checkpoint=checkpoint, cursors=cursors),
+            lambda store: store.commit(
+                records, checkpoint=checkpoint, cursors=cursors, consumers=consumers
+            ),
             lambda store: self._already_there(store, records, before),
         )
 
@@ -394,6 +403,10 @@ class Journal:
         """Move a cursor; written with the next commit (a lost move only repeats a delivery)."""
         key = (consumer, epoch.number, lane)
         self.cursors[key] = self._moved[key] = cursor
+
+    def set_consumer(self, consumer: Consumer) -> None:
+        """Change a consumer's state with the next commit: it holds when what records it does."""
+        self._changed[consumer.name] = consumer
 
     async def save_consumer(self, consumer: Consumer) -> None:
         """Write a consumer's state.

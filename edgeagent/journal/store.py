@@ -4,7 +4,7 @@ One SQLite file in WAL mode, synchronous=FULL; :mod:`~edgeagent.journal.layout` 
 and :mod:`~edgeagent.journal.reader` how it is read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -118,8 +118,9 @@ class Store(Reader):
         *,
         checkpoint: bytes | None = None,
         cursors: Mapping[tuple[str, int, Lane], Cursor] | None = None,
+        consumers: Iterable[Consumer] = (),
     ) -> list[Committed]:
-        """Give the records their numbers and write them, with cursors, in one transaction.
+        """Give the records their numbers and write them, with cursors and consumers, in one transaction.
 
         On disk when it returns; when it raises, nothing has happened.
 
@@ -136,6 +137,8 @@ class Store(Reader):
                 key = self.epoch.number << EPOCH_SHIFT | last
                 self._db.execute("REPLACE INTO checkpoint VALUES (1, ?, ?)", (key, checkpoint))
             self._save_cursors(cursors or {})
+            for consumer in consumers:
+                self.save_consumer(consumer)
         for part in done:
             self._lanes[part.lane] = self._lanes[part.lane].followed_by(part)
         return done

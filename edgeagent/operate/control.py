@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 from aiohttp import web
 
-from edgeagent.model.errors import JournalFailed, JournalFull
+from edgeagent.journal.journal import EXIT_CANNOT_CREATE
+from edgeagent.model.errors import JournalFailed, JournalFull, StartRefused
 from edgeagent.model.record import Lane
 from edgeagent.model.settings import ControlSettings, Role
 from edgeagent.operate.access import Person, gids_of, peer_uid, person_at
@@ -173,9 +174,13 @@ async def _say_what_failed(request: web.Request, handler: _Answer) -> web.Stream
 
 
 async def serve_control(
-    agent: "Agent", acts: Acts, looks: Looks, settings: ControlSettings
+    agent: "Agent", acts: Acts, looks: Looks, settings: ControlSettings, listening: asyncio.Event
 ) -> None:
-    """Serve until cancelled."""
+    """Serve until cancelled.
+
+    :param listening: set once connections are taken
+    :raises StartRefused: if the socket cannot be made
+    """
     assert settings.socket is not None, "resolved when the plan was loaded"
     handlers = _Handlers(agent, acts, looks)
     app = web.Application(
@@ -189,14 +194,15 @@ async def serve_control(
     app.router.add_get("/journal/verify", handlers.verify)
     app.router.add_get("/journal/export", handlers.export)
     app.router.add_post("/acts", handlers.act)
+    path = settings.socket
+    listener = _listen(path)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
-    path = settings.socket
-    path.unlink(missing_ok=True)
     try:
         server = await asyncio.get_running_loop().create_unix_server(
-            lambda: _Door(cast(web.Server, runner.server)), sock=_listen(path)
+            lambda: _Door(cast(web.Server, runner.server)), sock=listener
         )
+        listening.set()
         async with server:
             await asyncio.Event().wait()
     finally:
@@ -232,17 +238,26 @@ class _Door(asyncio.Protocol):
 
 
 def _listen(path: Path) -> socket.socket:
-    """Bind through the directory's descriptor: a socket's address has at most 107 bytes.
+    """Make the socket of this agent, in place of one that a killed agent left.
 
     Everybody may connect; who has no role is refused by name. A directory that is closed to others
     keeps them out altogether.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(f"/proc/self/fd/{directory}/{path.name}")
-        path.chmod(0o666)
-        return listener
-    finally:
-        os.close(directory)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        # Through the directory's descriptor: a socket's address has at most 107 bytes.
+        directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(f"/proc/self/fd/{directory}/{path.name}")
+            path.chmod(0o666)
+            return listener
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise StartRefused(
+            f"{path}: control.socket cannot be made ({error.strerror}); create its directory and "
+            "give it to the service's user, or name another one",
+            EXIT_CANNOT_CREATE,
+        ) from None

@@ -133,7 +133,6 @@ class Session:
         self.filters: list[str] = []
         self.dead = False
         self.in_flight: set[int] = set()
-        self.most_in_flight = 0
         self._keepalive_s = settings.keepalive / 1e9
         self._on_message = on_message
         self._on_published = on_published
@@ -191,7 +190,6 @@ class Session:
         while self._unsent and len(self.in_flight) < self.receive_maximum:
             packet = self._unsent.popleft()
             self.in_flight.add(packet[0])
-            self.most_in_flight = max(self.most_in_flight, len(self.in_flight))
             self._later("up", self._arrived, *packet)
 
     def _arrived(self, number: int, topic: str, payload: bytes, retain: bool) -> None:

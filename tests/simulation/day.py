@@ -28,6 +28,7 @@ EACH = {
     "device.refuses": Fault(0.05, "one answer is an exception"),
     "device.partial": Fault(0.10, "one answer lacks a tag"),
     "device.odd": Fault(0.20, "a value is not finite, a sentinel, or out of range"),
+    "device.reboots": Fault(0.02, "it is away, and forgets what it had kept"),
     "device.swapped": Fault(0.30, "another instrument answers after a reconnect"),
     "driver.defect": Fault(0.02, "the driver raises what it should not"),
     "link.cut": Fault(0.03, "the connection breaks during a call"),
@@ -70,10 +71,15 @@ CALM = 0.45
 """How likely a fault stays away for a whole day: a few at a time find more than all at once."""
 
 
+def _rate(random: Random, most: float) -> float:
+    return 0.0 if random.random() < CALM else round(random.random() * most, 4)
+
+
 class Day:
     """What happens, and when; everything follows from the seed.
 
-    :ivar rates: by name of the fault; 0 where it stays away
+    :ivar rates: by name of the fault; 0 where it stays away. Each is drawn for itself: another
+        kind of fault leaves the others of a seed as they are
     :ivar chaos_s: how long the chaos phase lasts
     :ivar consumers: how many there are
     :ivar receive_maximum: of the broker
@@ -88,7 +94,7 @@ class Day:
         self.seed = seed
         self.healing = False
         self.rates = {
-            name: 0.0 if random.random() < CALM else round(random.random() * fault.most, 4)
+            name: _rate(Random(f"{seed}/{name}"), fault.most)
             for name, fault in {**EACH, **EVERY_MINUTE}.items()
         }
         if self.rates["consumer.restore"] or self.rates["consumer.replace"]:

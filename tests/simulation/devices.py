@@ -50,6 +50,7 @@ class Reading:
     :ivar codes: status of each of them
     :ivar failed: cause by index of a tag that was asked for and failed
     :ivar late: nobody waited for it any more
+    :ivar forgotten: the instrument lost it before anybody had stored it
     """
 
     number: int
@@ -62,6 +63,7 @@ class Reading:
     source_ns: int | None
     failed: dict[int, str]
     late: bool = False
+    forgotten: bool = False
     handovers: list[Handover] = field(default_factory=list)
 
 
@@ -290,6 +292,8 @@ class PolledSimulation(_Driver):
         self.require_open()
         device, loop = self.link.devices[group.instrument], asyncio.get_running_loop()
         device.ledger.asked[str(group)].append(loop.time())
+        if self.link.strikes("device.reboots"):
+            device.silent_until_s = loop.time() + device.random.uniform(1, 5)
         if self.link.strikes("device.silent"):
             device.silent_until_s = loop.time() + device.random.expovariate(1 / 8)
         await self._wait_for(device)
@@ -330,10 +334,23 @@ class PushedLink(SimulatedLink):
         loop, period_s = asyncio.get_running_loop(), self.device.group.period_ns / 1e9
         while True:
             await asyncio.sleep(period_s)
+            if self.strikes("device.reboots"):
+                self._reboot()
             self.kept.append(self.device.read(True, round(loop.time() * 1e9)))
             if self.listener is not None:
                 self.live.append(self.kept[-1])
                 self.arrived.set()
+
+    def _reboot(self) -> None:
+        for reading, _ in self.kept:
+            reading.forgotten = True
+        self.kept.clear()
+        self.live.clear()
+        self.device.fails("link_lost")
+        if self.listener is not None:
+            self.listener.open = False
+            self.listener = None
+            self.arrived.set()
 
     def forget(self, number: Any) -> None:
         """Let go what is durable at the other end."""

@@ -21,8 +21,8 @@ def no_silent_loss(evidence: Evidence, story: Story) -> list[str]:
     found = [fault for line in tag_lines(evidence, story) for fault in line.missing]
     delivered = {body[11][0] for body in story.frames()}
     for reading in evidence.ledger.readings.values():
-        kept = reading.source_ns is not None and reading.at_s < evidence.end_s - 15
-        if kept and reading.number not in delivered:
+        pushed = reading.source_ns is not None and reading.at_s < evidence.end_s - 15
+        if pushed and not reading.forgotten and reading.number not in delivered:
             found.append(f"{reading.group}: pushed reading {reading.number} never came")
     return found
 

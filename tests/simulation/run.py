@@ -89,7 +89,6 @@ class Evidence:
     heal_began_s: float = 0.0
     end_s: float = 0.0
     owed: str = ""
-    in_flight: list[tuple[int, int]] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
 
     def trace(self) -> str:
@@ -274,9 +273,6 @@ class World:
         while True:
             await asyncio.sleep(SAMPLE_EVERY_S)
             parts = self.agent.ready
-            for session in self.broker.sessions.values():
-                pair = session.most_in_flight, session.receive_maximum
-                self.evidence.in_flight.append(pair)
             if parts is None:
                 continue
             epochs = parts.journal.epochs

@@ -215,7 +215,7 @@ class Agent:
     def stop(self) -> None:
         """Stop by command."""
         if self.ready is not None:
-            self.lives[-1].stop_s = self._loop.time()
+            self.lives[-1].stop_s = min(self.lives[-1].stop_s, self._loop.time())
             self.stopping.set()
 
     def _end(self, how: str, moment: int | None) -> None:

@@ -18,7 +18,7 @@ from edgeagent.acquire.polled import PolledLink
 from edgeagent.central import store as central
 from edgeagent.journal.journal import Journal
 from edgeagent.journal.recorder import Recorder
-from edgeagent.journal.store import Cursor, Store
+from edgeagent.journal.store import SEQ_MASK, Cursor, Store
 from edgeagent.publish.outlet import Outlet
 from tests.simulation.invariants import judge
 from tests.simulation.run import simulate
@@ -93,13 +93,18 @@ def deleted_before_the_cursor_is_durable():
     return patch.object(Journal, "purge", hasty)
 
 
+def purged_what_a_start_reads_back():
+    """Records behind the last checkpoint are forgotten: the next start knows too little."""
+    return patch.object(Recorder, "start_needs_behind", lambda self, epoch: SEQ_MASK)
+
+
 def one_record_dropped():
     """The fortieth frame of a day is forgotten on its way to the journal."""
     put, now = Recorder.put, nth(40)
 
-    def careless(self, record):
+    def careless(self, record, *facts):
         if record.kind != "F" or not now():
-            put(self, record)
+            put(self, record, *facts)
 
     return patch.object(Recorder, "put", careless)
 
@@ -150,10 +155,10 @@ def a_commit_in_reverse_order():
     """The records of a commit are numbered from the last to the first."""
     append = Journal.append
 
-    async def careless(self, records, *, checkpoint=None):
+    async def careless(self, records, **facts):
         if len({record.tail.split(b",", 1)[0] for record in records}) < len(records) - 1:
             records = records[::-1]
-        return await append(self, records, checkpoint=checkpoint)
+        return await append(self, records, **facts)
 
     return patch.object(Journal, "append", careless)
 
@@ -186,6 +191,7 @@ def a_lost_link_stays_lost():
         (receipted_before_committed, "I2", "are held", None),
         (append_returns_before_the_sync, "I2", "has another body", {"agent.power-loss": 2.0}),
         (deleted_before_the_cursor_is_durable, "I2", "and its cursor there is at", PURGES),
+        (purged_what_a_start_reads_back, "I1", "begins at", PURGES),
         (one_record_dropped, "I1", "was not delivered", None),
         (one_record_restamped, "I12", "is stamped", None),
         (one_gap_skipped, "I1", "no gap", REFUSALS),

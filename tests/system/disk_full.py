@@ -46,6 +46,7 @@ RESERVE = 3 * MB
 CHAOS_TICKS = 100
 FRAMES_A_TICK = 8
 TICK_S = 0.002
+RUN_WITHIN_S = 60.0
 
 SCENARIOS = "disk", "receipts", "budget", "reserve", "restart"
 
@@ -200,6 +201,22 @@ class Run:
         self.consumers[-1].bytes_at_once = 20 * KB  # much slower than the source
 
     async def run(self) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(RUN_WITHIN_S):
+                await self._lives()
+            self._judge()
+        except TimeoutError:
+            self.ledger.faults.append(f"hangs: {self._said()}")
+        return {
+            "seed": self.seed,
+            "scenario": self.scenario,
+            "storing": sorted(storing.name for storing in self.storing),
+            "overflowed": not self.accepted_all,
+            "purged": self._count("journal.purged"),
+            "faults": self.ledger.faults,
+        }
+
+    async def _lives(self) -> None:
         async with self._at_work():
             await self._chaos(CHAOS_TICKS)
             if self.scenario != "restart":
@@ -212,15 +229,6 @@ class Run:
             async with self._at_work():
                 await self._chaos(CHAOS_TICKS // 10)
                 await self._heal()
-        self._judge()
-        return {
-            "seed": self.seed,
-            "scenario": self.scenario,
-            "storing": sorted(storing.name for storing in self.storing),
-            "overflowed": not self.accepted_all,
-            "purged": self._count("journal.purged"),
-            "faults": self.ledger.faults,
-        }
 
     async def _chaos(self, ticks: int) -> None:
         for _ in range(ticks):

@@ -84,6 +84,7 @@ enum {
     FUNCTION_READ_HOLDING = 3,
     FUNCTION_READ_INPUT = 4,
     BAUD = 115200,
+    SILENCE_US = 5000,
     NEIGHBOUR_REPLY_US = 10000,
 };
 
@@ -338,6 +339,7 @@ static int open_line(struct port *port, const struct options *options)
     prepare(port, (uint32_t)options->unit, options);
     port->listener = -1;
     if (modbus_set_response_timeout(port->context, 0, NEIGHBOUR_REPLY_US) != 0 ||
+        modbus_set_byte_timeout(port->context, 0, SILENCE_US) != 0 ||
         modbus_set_slave(port->context, options->unit) != 0 || modbus_connect(port->context) != 0)
         die(options->serial);
     /* What is not a request is noise up to the next silence. */

@@ -234,6 +234,29 @@ async def test_a_consumer_that_cannot_be_written_is_not_taken(disk, journal):
     assert journal.mended == 1
 
 
+async def test_a_change_of_a_consumer_holds_with_the_record_of_it_or_not_at_all(disk, journal):
+    """Goal: no act without its audit record, and no record of an act that was not done."""
+    enrolled = Consumer("central", "enrolled", None)
+
+    def found() -> tuple[dict[str, Consumer], int]:
+        reader = Reader(disk.directory / FILE_NAME, disk.name)
+        try:
+            return reader.consumers(), reader.lane_range(journal.epoch, Lane.EVENT).highest
+        finally:
+            reader.close()
+
+    journal.set_consumer(enrolled)
+    assert (journal.consumers, found()) == ({}, ({}, 0))
+    disk.fill()
+    with pytest.raises(JournalFull):
+        await journal.append([event("consumer.enrolled")])
+    assert (journal.consumers, found()) == ({}, ({}, 0))
+    disk.heal()
+    await journal.append([event("consumer.enrolled")])
+    assert journal.consumers == {"central": enrolled}
+    assert found() == ({"central": enrolled}, 1)
+
+
 # -- epochs ------------------------------------------------------------------------------------
 
 

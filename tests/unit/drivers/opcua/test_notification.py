@@ -12,11 +12,10 @@ from random import Random
 import pytest
 from asyncua import ua
 
+from drivers.opcua.measure import ARRAY_LENGTH_MAX, Malformed
 from drivers.opcua.notification import (
-    ARRAY_LENGTH_MAX,
     NO_VALUE,
     SERVICE_FAULT,
-    Malformed,
     Samples,
     decode_publish,
     decode_republish,
@@ -192,6 +191,14 @@ def test_a_server_that_wants_our_memory_is_refused(item, words):
 def test_more_items_than_there_are_bytes_for_is_refused():
     with pytest.raises(Malformed):
         decode_publish(message(with_picoseconds(1, 1.0), count=1000), decode)
+
+
+def test_a_value_that_only_the_fallback_finds_wrong_costs_its_own_item_alone():
+    scalar = struct.pack("<IBBd", 1, VALUE, 11, 0.5)
+    array = struct.pack("<IBBiqI", 2, VALUE | STATUS, 0x80 | 8, 1, -4, 0)
+    samples = decode_publish(message(scalar, array, scalar), lambda part: 1 / 0).samples
+    assert samples.values == [0.5, None, 0.5]
+    assert samples.statuses == [0, 0x8007_0000, 0]
 
 
 def test_one_array_among_many_scalars_costs_its_neighbours_nothing():

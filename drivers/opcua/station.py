@@ -1,9 +1,9 @@
 """One instrument on a server: where its tags and its identity are, and who it says it is."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from drivers.identity import identity_of
 from drivers.opcua.address import Address, parse, resolve
 from drivers.opcua.frames import Point
 from drivers.opcua.nodes import Server, find, read_values
@@ -30,6 +30,7 @@ class Place:
     publishing_ns: int
     queue_size: int
     deadband: Deadband | None
+    is_field: bool
 
 
 @dataclass(slots=True)
@@ -57,8 +58,11 @@ class Station:
                 station.points.append(Point(0, full_name, group, index, kind, converter(tag)))
                 address = profile.address(tag.node)
                 sampling_ms = 0.0 if content.every_change else group.period_ns / 1e6
-                where = (start, address, sampling_ms, publishing_ns, queue_size, tag.deadband)
-                station.places.append(Place(*where))
+                place = Place(
+                    start, address, sampling_ms, publishing_ns, queue_size, tag.deadband,
+                    tag.field is not None,
+                )  # fmt: skip
+                station.places.append(place)
         return station
 
     @property
@@ -98,12 +102,7 @@ async def identify(
         if stated is not None:
             facts[station.instrument.name][name] = stated
     return tuple(
-        Identity(
-            station.instrument.name,
-            tuple(facts[station.instrument.name].items()),
-            tuple(_mismatches(station.instrument, facts[station.instrument.name])),
-        )
-        for station in stations
+        identity_of(station.instrument, facts[station.instrument.name]) for station in stations
     )
 
 
@@ -112,19 +111,3 @@ def _stated(item: Located, value: object) -> str | None:
         return fact(item, value)
     except (Mismatch, NoValue):
         return None
-
-
-def _mismatches(instrument: Instrument, facts: Mapping[str, str]) -> Iterator[str]:
-    """Say in words what differs from what the profile and the site expect."""
-    items = instrument.profile.identity
-    for name, item in items.items():
-        if item.expect is None:
-            continue
-        if name not in facts:
-            yield f"{name} cannot be read; the profile expects {item.expect}"
-        elif not re.fullmatch(item.expect, facts[name]):
-            yield f"{name} is {facts[name]!r}; the profile expects {item.expect}"
-    for name, expected in instrument.expected:
-        if name in items and facts.get(name) != expected:
-            stated = repr(facts[name]) if name in facts else "not readable"
-            yield f"{name} is {stated}; the site expects {expected!r}"
