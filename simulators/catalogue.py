@@ -6,13 +6,31 @@ from random import Random
 from typing import Any
 
 from simulators.devices.adam_4015 import Adam4015, Adam4015Settings
+from simulators.devices.adam_4015_ascii import Adam4015Ascii, Adam4015AsciiSettings
+from simulators.devices.alicat_mc import AlicatMc, AlicatMcSettings
+from simulators.devices.ami_186 import Ami186, Ami186Settings
+from simulators.devices.barcode_scanner import BarcodeScanner, BarcodeScannerSettings
+from simulators.devices.bronkhorst_propar import BronkhorstPropar, BronkhorstProparSettings
 from simulators.devices.contract import ModbusDevice
+from simulators.devices.cryoextra import CryoExtra, CryoExtraSettings
 from simulators.devices.hamilton_arc_ph import HamiltonArcPh, HamiltonArcPhSettings
+from simulators.devices.heracell import Heracell, HeracellSettings
+from simulators.devices.huber_pb import HuberPb, HuberPbSettings
+from simulators.devices.ismatec_reglo_icc import IsmatecRegloIcc, IsmatecRegloIccSettings
+from simulators.devices.lakeshore_218 import LakeShore218, LakeShore218Settings
 from simulators.devices.met_one_6000 import MetOne6000, MetOne6000Settings
+from simulators.devices.mettler_sics import MettlerSics, MettlerSicsSettings
+from simulators.devices.sartorius_sbi import SartoriusSbi, SartoriusSbiSettings
+from simulators.devices.text_contract import TextDevice
+from simulators.devices.watson_marlow import WatsonMarlow, WatsonMarlowSettings
 from simulators.disturbance import Stepped
 from simulators.process.bioreactor import Bioreactor, BioreactorSettings
 from simulators.process.clean_room import CleanRoom, CleanRoomSettings
+from simulators.process.formulation import Formulation, FormulationSettings
+from simulators.process.gas_supply import GasSupply, GasSupplySettings
+from simulators.process.incubator import Incubator, IncubatorSettings
 from simulators.process.ln2_freezer import Ln2Freezer, Ln2FreezerSettings
+from simulators.process.thermostat import Thermostat, ThermostatSettings
 from simulators.wire.modbus_ascii import ASCII
 from simulators.wire.modbus_rtu import RTU
 
@@ -33,16 +51,34 @@ class DeviceModel:
     settings: type[Any]
     process_model: str
     """The model of the process that this instrument measures."""
-    build: Callable[[Any, Any, Random, float], ModbusDevice]
+    build: Callable[[Any, Any, Random, float], ModbusDevice | TextDevice]
     """From its settings, its process, a generator of its own and the UTC at the start."""
     disturbances: tuple[str, ...]
+    speaks_text: bool = False
+    """Whether it speaks in lines of text, not Modbus."""
 
 
 PROCESS_MODELS = {
     "clean_room": ProcessModel(CleanRoomSettings, CleanRoom, CleanRoom.DISTURBANCES),
     "bioreactor": ProcessModel(BioreactorSettings, Bioreactor, Bioreactor.DISTURBANCES),
     "ln2_freezer": ProcessModel(Ln2FreezerSettings, Ln2Freezer, Ln2Freezer.DISTURBANCES),
+    "formulation": ProcessModel(FormulationSettings, Formulation, Formulation.DISTURBANCES),
+    "thermostat": ProcessModel(ThermostatSettings, Thermostat, Thermostat.DISTURBANCES),
+    "incubator": ProcessModel(IncubatorSettings, Incubator, Incubator.DISTURBANCES),
+    "gas_supply": ProcessModel(GasSupplySettings, GasSupply, GasSupply.DISTURBANCES),
 }
+
+
+def _text(settings: type[Any], process_model: str, device: Any) -> DeviceModel:
+    """A model that needs neither chance nor the date."""
+    return DeviceModel(
+        settings,
+        process_model,
+        lambda settings, process, rng, start_utc_s: device(settings, process),
+        device.DISTURBANCES,
+        speaks_text=True,
+    )
+
 
 DEVICE_MODELS = {
     "met_one_6000": DeviceModel(
@@ -60,7 +96,28 @@ DEVICE_MODELS = {
         lambda settings, process, rng, start_utc_s: Adam4015(settings, process),
         Adam4015.DISTURBANCES,
     ),
+    "heracell": DeviceModel(
+        HeracellSettings,
+        "incubator",
+        lambda settings, process, rng, start_utc_s: Heracell(settings, process, start_utc_s),
+        Heracell.DISTURBANCES,
+        speaks_text=True,
+    ),
+    "mettler_sics": _text(MettlerSicsSettings, "formulation", MettlerSics),
+    "sartorius_sbi": _text(SartoriusSbiSettings, "formulation", SartoriusSbi),
+    "watson_marlow": _text(WatsonMarlowSettings, "formulation", WatsonMarlow),
+    "ismatec_reglo_icc": _text(IsmatecRegloIccSettings, "formulation", IsmatecRegloIcc),
+    "barcode_scanner": _text(BarcodeScannerSettings, "formulation", BarcodeScanner),
+    "huber_pb": _text(HuberPbSettings, "thermostat", HuberPb),
+    "lakeshore_218": _text(LakeShore218Settings, "ln2_freezer", LakeShore218),
+    "adam_4015_ascii": _text(Adam4015AsciiSettings, "ln2_freezer", Adam4015Ascii),
+    "ami_186": _text(Ami186Settings, "ln2_freezer", Ami186),
+    "cryoextra": _text(CryoExtraSettings, "ln2_freezer", CryoExtra),
+    "alicat_mc": _text(AlicatMcSettings, "gas_supply", AlicatMc),
+    "bronkhorst_propar": _text(BronkhorstProparSettings, "gas_supply", BronkhorstPropar),
 }
 
 SERIAL_KINDS = {"modbus-rtu": RTU, "modbus-ascii": ASCII}
-WIRE_KINDS = ("modbus-tcp", *SERIAL_KINDS)
+TEXT_KIND = "serial-text"
+LINE_KINDS = (*SERIAL_KINDS, TEXT_KIND)
+WIRE_KINDS = ("modbus-tcp", *LINE_KINDS)

@@ -7,7 +7,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from simulators.catalogue import DEVICE_MODELS, PROCESS_MODELS, SERIAL_KINDS, WIRE_KINDS
+from simulators.catalogue import (
+    DEVICE_MODELS,
+    LINE_KINDS,
+    PROCESS_MODELS,
+    TEXT_KIND,
+    WIRE_KINDS,
+)
 from simulators.faults import NO_FAULTS, SERIAL_ONLY, TCP_ONLY, Faults
 from simulators.strict_yaml import ScenarioError, Section, load
 from simulators.wire.modbus_serial import BAUD_RATE
@@ -189,10 +195,10 @@ def _wires(section: Section) -> dict[str, WireSpec]:
 
 
 def _check_end(entry: Section, end: _End) -> None:
-    if end.kind not in SERIAL_KINDS:
+    if end.kind not in LINE_KINDS:
         for key in ("device", "baud_rate"):
             if key in entry.keys:
-                raise entry.error(key, f"only a serial wire has one ({', '.join(SERIAL_KINDS)})")
+                raise entry.error(key, f"only a serial wire has one ({', '.join(LINE_KINDS)})")
         entry.require("port")
     elif (end.port is None) == (end.device is None):
         raise entry.error(None, "needs either a port (of a device server) or a device")
@@ -205,7 +211,7 @@ def _check_end(entry: Section, end: _End) -> None:
 
 
 def _require_possible(section: Section, faults: Faults, kind: str) -> None:
-    impossible = TCP_ONLY if kind in SERIAL_KINDS else SERIAL_ONLY
+    impossible = TCP_ONLY if kind in LINE_KINDS else SERIAL_ONLY
     for fault in sorted(impossible):
         if faults.probability(fault):
             raise section.error(fault.value, f"cannot happen on a wire of kind {kind}")
@@ -229,7 +235,11 @@ def _devices(
             raise entry.error("wire", f"must be one of {', '.join(wires)}")
         if place.unit_id not in _UNIT_IDS:
             raise entry.error("unit_id", "must be 1 to 247")
-        if any((o.wire, o.unit_id) == (place.wire, place.unit_id) for o in found.values()):
+        on_text = wires[place.wire].kind == TEXT_KIND
+        if model.speaks_text != on_text:
+            raise entry.error("wire", f"a {place.model} and a wire of this kind do not fit")
+        alike = ((o.wire, o.unit_id) == (place.wire, place.unit_id) for o in found.values())
+        if not on_text and any(alike):
             raise entry.error("unit_id", f"another device on {place.wire} has this one")
         found[key] = DeviceSpec(place.model, place.process, place.wire, place.unit_id, settings)
     return found

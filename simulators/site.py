@@ -10,8 +10,9 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
-from simulators.catalogue import DEVICE_MODELS, PROCESS_MODELS, SERIAL_KINDS
+from simulators.catalogue import DEVICE_MODELS, PROCESS_MODELS, SERIAL_KINDS, TEXT_KIND
 from simulators.devices.contract import ModbusDevice
+from simulators.devices.text_contract import TextDevice
 from simulators.disturbance import Stepped
 from simulators.faults import Dice, Faults
 from simulators.ledger import Ledger
@@ -20,7 +21,10 @@ from simulators.wire.line import Unit
 from simulators.wire.modbus_serial import ModbusSerialServer
 from simulators.wire.modbus_tcp import ModbusTcpServer
 from simulators.wire.serial_port import DeviceServerPort, PtyPort, SerialPort
+from simulators.wire.serial_text import SerialTextServer
 from simulators.world import World
+
+Wire = ModbusTcpServer | ModbusSerialServer | SerialTextServer
 
 _CATCH_UP_S = 1.0
 
@@ -56,7 +60,7 @@ class Site:
         self.world = World(
             {**self.processes, **self.devices}, scenario.events, speed=scenario.speed
         )
-        self.wires: dict[str, ModbusTcpServer | ModbusSerialServer] = {}
+        self.wires: dict[str, Wire] = {}
         self._stack = contextlib.AsyncExitStack()
 
     @property
@@ -113,7 +117,7 @@ class Site:
             for key, spec in self._scenario.processes.items()
         }
 
-    def _built_devices(self) -> dict[str, ModbusDevice]:
+    def _built_devices(self) -> dict[str, ModbusDevice | TextDevice]:
         start_utc_s = time.time()
         return {
             key: DEVICE_MODELS[spec.model].build(
@@ -125,19 +129,31 @@ class Site:
     def _rng(self, key: str) -> Random:
         return Random(f"{self._seed}/{key}")
 
-    def _wire(
-        self, name: str, ledger: Ledger | None, serial_dir: Path
-    ) -> ModbusTcpServer | ModbusSerialServer:
+    def _wire(self, name: str, ledger: Ledger | None, serial_dir: Path) -> Wire:
         options, spec = self._options, self._scenario.wires[name]
         faults = options.faults or spec.faults
         if options.seed is not None:
             faults = dataclasses.replace(faults, seed=options.seed)
-        units = {
-            device.unit_id: Unit(key, self.devices[key])
-            for key, device in self._scenario.devices.items()
-            if device.wire == name
-        }
+        here = {k: d for k, d in self._scenario.devices.items() if d.wire == name}
         dice, advance = Dice(faults, name), self.world.advance
+        if spec.kind == TEXT_KIND:
+            texts = {
+                k: d for k, d in self.devices.items() if k in here and isinstance(d, TextDevice)
+            }
+            return SerialTextServer(
+                name,
+                texts,
+                port=self._serial_port(spec, serial_dir),
+                baud_rate=spec.baud_rate,
+                dice=dice,
+                ledger=ledger,
+                before_read=advance,
+            )
+        units = {
+            spec.unit_id: Unit(key, device)
+            for key, spec in here.items()
+            if isinstance(device := self.devices[key], ModbusDevice)
+        }
         if spec.kind not in SERIAL_KINDS:
             return ModbusTcpServer(
                 name,

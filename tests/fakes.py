@@ -114,17 +114,15 @@ class TapeJournal:
         self.saved: tuple[int, int, bytes] | None = None
         self.epochs = (Epoch(0, "0192a6e4-7b11-7c3a-9d52-3f1c2b4a5d6e", 0, "created"),)
         self.read_at_once = 3
+        self.heads = dict.fromkeys(Lane, (0, b""))
 
     @property
     def epoch(self) -> Epoch:
         return self.epochs[-1]
 
-    @property
-    def heads(self) -> dict[Lane, tuple[int, bytes]]:
-        return {lane: (len(records), b"") for lane, records in self.lanes.items()}
-
     def add(self, record: Record) -> None:
         self.lanes[record.lane].append(record)
+        self.heads[record.lane] = (len(self.lanes[record.lane]), b"")
 
     def bodies(self, lane: Lane = Lane.DATA) -> list[bytes]:
         return [record.body(seq) for seq, record in enumerate(self.lanes[lane], 1)]

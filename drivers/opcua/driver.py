@@ -6,7 +6,7 @@ from typing import Any
 
 from drivers.opcua.definitions import Definitions
 from drivers.opcua.frames import Assembler, Point, refusal
-from drivers.opcua.nodes import SERVER_TIME, Server, describe, find, read_values
+from drivers.opcua.nodes import Server, describe, find
 from drivers.opcua.notification import Notification
 from drivers.opcua.pump import Pump
 from drivers.opcua.quarantine import Quarantine
@@ -25,16 +25,14 @@ from drivers.opcua.subscription import (
     republish,
     transfer,
 )
+from drivers.opcua.takeover import session_name, take_over
 from drivers.opcua.trust import Trust
+from drivers.opcua.watch import watch
 from edgeagent.driver import Frame, GroupSchema, Identity, Instrument, LinkLost, Loss
 from edgeagent.model.clock import Clock
 
 PREPARE_WITHIN_S = 120.0
 """Longest time from an open session to running subscriptions."""
-
-CHECK_EVERY_S = 0.5
-PROBE_EVERY_S = 5.0
-"""The server's clock is read so often; one that stands still is a server that does."""
 
 CLOSE_WITHIN_S = 1.0
 
@@ -61,9 +59,10 @@ class OpcUaDriver:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._connector = Connector(settings, trust, clock, "edgeagent")
         self._stations = [Station.of(instrument) for instrument in instruments]
         self._points = _points(self._stations)
+        self._name = session_name(self._stations)
+        self._connector = Connector(settings, trust, clock, self._name)
         self._assembler = Assembler(self._points)
         self._quarantine = Quarantine(clock)
         self._changed = asyncio.Event()
@@ -78,6 +77,7 @@ class OpcUaDriver:
         self._definitions: dict[bytes, Definition] = {}
         self._examining: Session | None = None
         self._was_cut = False
+        self._took_over = False
         self._tested = False
 
     # -- the contract --------------------------------------------------------------------------
@@ -187,7 +187,9 @@ class OpcUaDriver:
         self._acknowledge = []
         self._channel, self._pump = channel, pump
         name = f"watch:{self._settings.url}"
-        self._watching = asyncio.create_task(self._watch(channel, pump), name=name)
+        self._watching = asyncio.create_task(
+            watch(channel, pump, self._subscriptions.values()), name=name
+        )
         return identities
 
     async def _recover(self, channel: Channel, same_session: bool) -> None:
@@ -205,6 +207,13 @@ class OpcUaDriver:
                 if each.number not in taken:
                     each.dead = "the server did not keep the subscription"
         self._bury([each for each in self._subscriptions.values() if each.dead])
+        if not self._took_over and self._session is not None:
+            self._took_over = True
+            now_s = asyncio.get_running_loop().time()
+            for each in await take_over(
+                channel, self._name, self._session.number, self._by_interval(), now_s
+            ):
+                self._subscriptions[each.number] = each
         for each in list(self._subscriptions.values()):
             try:
                 for _ in range(REPUBLISH_AT_ONCE_MAX):
@@ -214,6 +223,14 @@ class OpcUaDriver:
                     self._take(each, notification)
             except Refused as error:
                 self._bury([each], f"the server did not keep the subscription ({error})")
+
+    def _by_interval(self) -> dict[int, list[Point]]:
+        """Return the tags by publishing interval, as subscriptions are made of them."""
+        found: dict[int, list[Point]] = {}
+        for station in self._stations:
+            for point, place in zip(station.points, station.places, strict=True):
+                found.setdefault(place.publishing_ns, []).append(point)
+        return found
 
     def _bury(self, subscriptions: Iterable[Subscription], reason: str = "") -> None:
         """Give up subscriptions: what they did not bring before may be missing."""
@@ -315,7 +332,8 @@ class OpcUaDriver:
 
     def _take(self, subscription: Subscription, notification: Notification) -> None:
         """Turn a message into frames; no await: either all of it is taken or nothing."""
-        if notification.status is not None:
+        # A Good status says that it was transferred: to us, or else its silence will tell.
+        if notification.status is not None and notification.status >> 31:
             name = status_name(notification.status)
             subscription.dead = f"the server ended the subscription ({name})"
             raise LinkLost(subscription.dead)
@@ -349,47 +367,6 @@ class OpcUaDriver:
                 each.dead = reason
             raise LinkLost(reason)
         raise LinkLost(f"the server refuses to publish: {name}")
-
-    # -- watching ------------------------------------------------------------------------------
-
-    async def _watch(self, channel: Channel, pump: Pump) -> None:
-        """See to it that silence is noticed: of a subscription, of the server, of its clock."""
-        loop = asyncio.get_running_loop()
-        probed_s, last = loop.time(), None
-        while True:
-            await asyncio.sleep(CHECK_EVERY_S)
-            late = self._late(pump, loop.time())
-            if not late and loop.time() - probed_s < PROBE_EVERY_S:
-                continue
-            try:
-                (time,) = await read_values(channel, [ua.NodeId(SERVER_TIME)], 1)
-            except (LinkLost, Refused) as error:
-                channel.abort(str(error))
-                pump.fail(f"the server does not tell its time: {error}")
-                return
-            probed_s = loop.time()
-            now = None if time.Value is None else time.Value.Value
-            if now is not None and now == last and not late:
-                channel.abort("the server's clock stands still")
-                pump.fail("the server's clock stands still")
-                return
-            last = now
-            late = self._late(pump, loop.time())
-            if late:
-                for each in late:
-                    each.dead = f"the subscription was silent for more than {each.window_s:.1f} s"
-                pump.fail(late[0].dead or "")
-                return
-
-    def _late(self, pump: Pump, now_s: float) -> list[Subscription]:
-        late = []
-        for each in self._subscriptions.values():
-            heard_s = pump.heard.get(each.number, each.heard_s)
-            if not pump.is_asking:  # it may not speak: we take nothing
-                pump.heard[each.number] = now_s
-            elif now_s - heard_s > each.window_s:
-                late.append(each)
-        return late
 
 
 def _points(stations: Sequence[Station]) -> list[Point]:

@@ -25,7 +25,8 @@ class Point:
 
     :ivar kind: built-in type whose scalars need no conversion; -2 when every value does
     :ivar last_source_ns: source time of the last sample that was handed over
-    :ivar last: its value, as the server sent it
+    :ivar last: its value and status, as the server sent them
+    :ivar stored_until_ns: of a subscription that was taken over: up to there nothing is new
     :ivar interrupted: why samples may be missing before the next one
     :ivar fault: what a person was told about it last
     """
@@ -37,7 +38,8 @@ class Point:
     kind: int
     convert: Convert
     last_source_ns: int | None = None
-    last: Any = None
+    last: tuple[Any, int] | None = None
+    stored_until_ns: int | None = None
     interrupted: str | None = None
     fault: str | None = None
 
@@ -79,9 +81,15 @@ class Assembler:
                 continue
             source_ns = None if source is None else utc_ns(source)
             server_ns = None if server is None else utc_ns(server)
-            if point.interrupted is not None and _is_known(point, source_ns, value):
-                losses.append(_watched_again(point, utc_now_ns))
-                point.interrupted = None
+            if point.stored_until_ns is not None and source_ns is not None:
+                if source_ns <= point.stored_until_ns:
+                    point.interrupted = None  # what comes follows upon what is stored
+                    continue
+                point.stored_until_ns = None
+            if _is_known(point, source_ns, value, status):
+                if point.interrupted is not None:
+                    losses.append(_watched_again(point, utc_now_ns))
+                    point.interrupted = None
                 continue
             refused, sent = False, value
             if status >> 31:
@@ -105,7 +113,7 @@ class Assembler:
                 draft.present.append(point.index)
             if point.interrupted is not None or status & OVERFLOW == OVERFLOW:
                 losses += _missed(point, source_ns)
-            point.last_source_ns, point.last = source_ns, sent
+            point.last_source_ns, point.last = source_ns, (sent, status)
         frames = []
         for group, of_group in drafts.items():
             for draft in of_group:
@@ -133,11 +141,19 @@ class Assembler:
         return drafts[number]
 
 
-def _is_known(point: Point, source_ns: int | None, value: Any) -> bool:
-    """Return whether this is the sample that came last before the interruption."""
-    if source_ns is None:
-        return point.last is not None and bool(value == point.last)
-    return source_ns == point.last_source_ns
+def _is_known(point: Point, source_ns: int | None, value: Any, status: int) -> bool:
+    """Return whether this is the sample that came last.
+
+    A server sends it again when a tag is watched anew, and some do when a session changes its
+    connection. Where samples have no time, only an interruption makes an equal one suspect.
+    """
+    if source_ns != point.last_source_ns:
+        return False
+    if point.interrupted is not None:
+        if point.last is None:  # known from the journal
+            return source_ns is not None
+        return bool(point.last == (value, status))
+    return source_ns is not None and bool(point.last == (value, status))
 
 
 def _watched_again(point: Point, now_ns: int) -> Loss:

@@ -20,6 +20,7 @@ from drivers.opcua.measure import (
     array_length,
     encoding_id,
     numbers,
+    skip_data_value,
     skip_diagnostic,
     skip_diagnostics,
     skip_extension_object,
@@ -29,6 +30,7 @@ from drivers.opcua.measure import (
 from edgeagent.model import quality
 
 SERVICE_FAULT: Final = 397
+READ_RESPONSE: Final = 634
 PUBLISH_RESPONSE: Final = 829
 REPUBLISH_RESPONSE: Final = 835
 DATA_CHANGE: Final = 811
@@ -111,6 +113,23 @@ def decode_republish(body: bytes, variant: DecodeVariant) -> Notification:
     :raises Malformed: if it is none
     """
     return _decoded(body, variant, REPUBLISH_RESPONSE)
+
+
+def check_read(body: bytes) -> None:
+    """Measure a ReadResponse, so that whoever decodes it is not asked for more than is there.
+
+    :raises Malformed: if it does not fit itself, or is beyond bounds
+    """
+    try:
+        type_id, offset = _response_header(body, Notification())
+        if type_id == READ_RESPONSE:
+            length, offset = array_length(body, offset)
+            for _ in range(length):
+                offset = skip_data_value(body, offset, 0)
+    except (StructError, IndexError) as error:
+        raise Malformed(f"message of {len(body)} bytes ends early: {error}") from None
+    if offset > len(body):
+        raise Malformed(f"message of {len(body)} bytes ends early")
 
 
 def _decoded(body: bytes, variant: DecodeVariant, wanted: int) -> Notification:

@@ -49,10 +49,12 @@ MENDS = {
 class Session:
     """A session that the server knows: it outlives the connection on which it was made.
 
+    :ivar number: its NodeId in the server's diagnostics
     :ivar token: authenticates the session's requests
     :ivar nonce: the server's last, to be signed at the next activation
     """
 
+    number: Any
     token: Any
     nonce: bytes
     certificate: bytes
@@ -232,6 +234,7 @@ class Connector:
                 ) from None
         channel.bind(created.AuthenticationToken)
         return Session(
+            created.SessionId,
             created.AuthenticationToken,
             created.ServerNonce or b"",
             endpoint.certificate,

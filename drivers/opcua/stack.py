@@ -47,7 +47,7 @@ from asyncua.ua.ua_binary import (
     variant_from_binary,
 )
 
-from drivers.opcua.notification import SERVICE_FAULT, decode_publish
+from drivers.opcua.notification import SERVICE_FAULT, check_read, decode_publish
 from edgeagent.driver import LinkLost
 
 __all__ = [
@@ -299,6 +299,8 @@ class Channel:
         """
         data = await self._answer(request, timeout_s or self.timeout_s)
         try:
+            if response is ua.ReadResponse:  # values may nest, and be arrays of nothing
+                check_read(bytes(data))
             answer: Any = struct_from_binary(response, data)
             result = int(answer.ResponseHeader.ServiceResult.value)
         except Exception as error:

@@ -176,17 +176,17 @@ async def republish(
     return notification
 
 
-async def transfer(channel: Channel, numbers: Sequence[int]) -> set[int]:
-    """Take subscriptions over into this session; return those that came."""
+async def transfer(channel: Channel, numbers: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    """Take subscriptions over into this session; return what is still held of each that came."""
     request = ua.TransferSubscriptionsRequest()
     request.Parameters.SubscriptionIds = list(numbers)
     request.Parameters.SendInitialValues = False
     try:
         answer = await channel.ask(request, ua.TransferSubscriptionsResponse)
     except Refused:
-        return set()
+        return {}
     return {
-        number
+        number: tuple(result.AvailableSequenceNumbers or ())
         for number, result in zip(numbers, answer.Parameters.Results or (), strict=False)
         if not result.StatusCode.value >> 31
     }

@@ -219,8 +219,8 @@ class Command:
         end = self.framing.receive_end
         count = heard.count(end)
         heard = heard.lstrip(self.framing.padding)
-        if len(heard) > self.framing.length_max + len(end) * self.lines:
-            raise BadLine(f"more than {self.framing.length_max} characters")
+        if len(heard) > (self.framing.length_max + len(end)) * self.lines:
+            raise BadLine(f"more than {self.framing.length_max} characters in a line")
         if not count:
             return False
         first, _, _ = heard.partition(end)

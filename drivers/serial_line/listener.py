@@ -59,7 +59,6 @@ class SerialLineListener:
                 raise LinkLost(f"{self._instrument.name}: {error}") from None
         deadline_s = self._profile.serial_line.deadline / 10**9
         ear = _Ear(self._settings, self._messages[0], deadline_s, self._take, self._miss)
-        self._waiting.clear()
         await ear.open()
         self._ear = ear
         self._last_utc_ns = now_ns = self._clock.utc_ns()
@@ -83,6 +82,7 @@ class SerialLineListener:
 
     async def close(self) -> None:
         """Close the line."""
+        self._waiting.clear()
         if self._ear is not None:
             self._ear.close()
             self._ear = None

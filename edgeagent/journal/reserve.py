@@ -11,7 +11,10 @@ _BLOCK_BYTES = 512  # unit of st_blocks, stat(2)
 
 def make_room_to_open(directory: Path) -> None:
     """Give up the reserve where the disk has no room even to open a journal."""
-    disk = os.statvfs(directory)
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return  # whoever opens the journal says so
     if disk.f_bavail * disk.f_frsize < OPENING_BYTES:
         reserve = Reserve(directory)
         reserve.look()

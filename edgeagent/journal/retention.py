@@ -68,6 +68,7 @@ class Retention:
         self._now: Situation | None = None
         self._stage = 0
         self._received_share = 0.0
+        self._oldest_utc_ns: int | None = None
         self._work: Purge | PurgeReplies | None = None
         self._work_done = 0
         self._shrunk = False
@@ -86,7 +87,6 @@ class Retention:
         """
         now, settings = self._now, self._settings
         hours = None if now is None else self._hours_left(now)
-        oldest = [] if now is None else [each.oldest_utc_ns for each in now.oldest]
         return {
             "used_bytes": None if now is None else now.usage.used_bytes,
             "budget_bytes": settings.budget,
@@ -100,7 +100,7 @@ class Retention:
             "bytes_per_hour": None if now is None else self._per_hour(now),
             "hours_left": hours,
             "days_left": None if hours is None else round(hours / 24, 1),
-            "oldest_received_utc_ns": min(oldest, default=None),
+            "oldest_utc_ns": self._oldest_utc_ns,
             "keep_ns": settings.keep,
             "evidence_keep_ns": settings.evidence_keep,
         }
@@ -223,6 +223,7 @@ class Retention:
         await self._survey.look()
         found = [await self._survey.oldest(lane, self._rests) for lane in Lane]
         self._received_share = self._survey.received_share()
+        self._oldest_utc_ns = await self._survey.oldest_utc_ns()
         unsynced = recorder.context.get("clock", {}).get("state") == "unsynced"
         return Situation(
             usage=usage,

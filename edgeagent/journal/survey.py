@@ -82,6 +82,17 @@ class Survey:
                 return Oldest(epoch, lane, lowest, received, highest - lowest + 1, utc_ns)
         return None
 
+    async def oldest_utc_ns(self) -> int | None:
+        """Return when the oldest record that is held was received."""
+        times = []
+        for lane in Lane:
+            for epoch in self._journal.epochs:
+                lowest, highest = self._ends.get((epoch.number, lane), (1, 0))
+                if lowest <= highest:
+                    times.append(await self._time_of(f"{lane} held", epoch, lane, lowest))
+                    break
+        return min(times, default=None)
+
     async def replies(self) -> Replies | None:
         """Return the oldest raw replies."""
         for epoch in self._journal.epochs:

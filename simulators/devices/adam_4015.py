@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from simulators.devices.contract import POWERED_OFF, ModbusDevice, ModbusException, Table
+from simulators.devices.registers import span16
 from simulators.process.ln2_freezer import Ln2Freezer
 from simulators.settings import require
 
@@ -96,6 +97,4 @@ class Adam4015(ModbusDevice):
 
 def raw_of(value_c: float, type_code: int) -> int:
     """The register for a temperature: truncated to a step, held at 0 and 65535."""
-    low_c, high_c = _RANGE_C[type_code]
-    share = min(max((value_c - low_c) / (high_c - low_c), 0.0), 1.0)
-    return min(int(share * 65_536.0), 0xFFFF)
+    return span16(value_c, *_RANGE_C[type_code])

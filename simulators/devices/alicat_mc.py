@@ -79,9 +79,9 @@ class AlicatMc(TextDevice):
         flow = "---" if self.disturbances.active(FLOW_UNAVAILABLE) else f"{mass:+07.2f}"
         flags = " ADC" if self.disturbances.active(ADC_ERROR) else ""
         return (
-            f"{self._settings.unit_id} {settings.pressure_psia:+07.2f} {process.temperature_c:+07.2f}"
-            f" {volume:+07.2f} {flow} {settings.set_point_sccm / divisor:+07.2f}"
-            f" {self._settings.gas:>6}{flags}"
+            f"{self._settings.unit_id} {settings.pressure_psia:+07.2f}"
+            f" {process.temperature_c:+07.2f} {volume:+07.2f} {flow}"
+            f" {settings.set_point_sccm / divisor:+07.2f} {self._settings.gas:>6}{flags}"
         )
 
     def _rows(self) -> list[str]:

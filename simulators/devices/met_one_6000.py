@@ -30,6 +30,7 @@ from typing import ClassVar
 
 from simulators.devices.contract import POWERED_OFF, ModbusDevice, ModbusException, Table
 from simulators.devices.counting import poisson
+from simulators.devices.register_map import placed
 from simulators.devices.registers import ascii_text, i16, u32_high_first, utf16_text
 from simulators.process.clean_room import CleanRoom
 from simulators.settings import require
@@ -151,11 +152,11 @@ class MetOne6000(ModbusDevice):
         sample.count_05um += large + poisson(small_per_m3 * volume_m3, self._rng)
 
     def _live(self) -> dict[int, int]:
-        registers = _placed(112, _calendar(self._clock_utc_s))
+        registers = placed(112, _calendar(self._clock_utc_s))
         registers |= self._sample_block(300, self._running) | {309: self._running.status}
         if self._complete is not None:
             registers |= self._sample_block(500, self._complete)
-            registers |= _placed(509, u32_high_first(self._complete.status))
+            registers |= placed(509, u32_high_first(self._complete.status))
         registers |= {706: 5_000, 707: 3_300, 708: 5_000, 715: _CALIBRATION_MV}
         registers |= {716: 0 if self.disturbances.active(LASER_FAULT) else _LASER_MA}
         registers |= {724: self._faults}
@@ -163,27 +164,27 @@ class MetOne6000(ModbusDevice):
 
     def _sample_block(self, base: int, sample: _Sample) -> dict[int, int]:
         """Tables 19 and 22 without the status, which differs in size."""
-        registers = _placed(base, _calendar(sample.started_utc_s))
-        registers |= _placed(base + 4, _period(self._settings.sample_period_s))
-        registers |= _placed(base + 7, u32_high_first(round(sample.volume_l * _VOLUME_UNITS_PER_L)))
-        registers |= _placed(base + 11, u32_high_first(sample.count_05um))
-        registers |= _placed(base + 13, u32_high_first(sample.count_5um))
+        registers = placed(base, _calendar(sample.started_utc_s))
+        registers |= placed(base + 4, _period(self._settings.sample_period_s))
+        registers |= placed(base + 7, u32_high_first(round(sample.volume_l * _VOLUME_UNITS_PER_L)))
+        registers |= placed(base + 11, u32_high_first(sample.count_05um))
+        registers |= placed(base + 13, u32_high_first(sample.count_5um))
         registers |= {base + 43: round(_FLOW_SENSOR_MV * self._flow_l_per_min / _FLOW_L_PER_MIN)}
         if self._settings.external_probe:
             registers |= {base + 44: i16(round(self._room.temperature_c * 10.0))}
             registers |= {base + 45: round(self._room.relative_humidity_pct * 10.0)}
         registers |= {base + 47: _CALIBRATION_MV}
-        registers |= _placed(base + 53, utf16_text(self._settings.location, 16))
+        registers |= placed(base + 53, utf16_text(self._settings.location, 16))
         return registers
 
 
 def _identity(settings: MetOne6000Settings) -> dict[int, int]:
     """Table 16, registers 0 to 39."""
     return (
-        _placed(0, ascii_text("Hach", 15))
-        | _placed(15, ascii_text(settings.model_number, 10))
-        | _placed(25, ascii_text(settings.serial_number, 5))
-        | _placed(30, ascii_text(settings.sensor_id, 4))
+        placed(0, ascii_text("Hach", 15))
+        | placed(15, ascii_text(settings.model_number, 10))
+        | placed(25, ascii_text(settings.serial_number, 5))
+        | placed(30, ascii_text(settings.sensor_id, 4))
         | {34: 2026, 35: _pair(1, 15), 36: 2027, 37: _pair(1, 15)}
         | {38: 101, 39: 100}
     )
@@ -193,9 +194,9 @@ def _configuration(settings: MetOne6000Settings) -> dict[int, int]:
     """Table 17, registers 100 to 153, without the clock at 112."""
     return (
         {100: settings.unit_address, 103: 1, 104: 1, 105: 0}
-        | _placed(106, _period(settings.sample_period_s))
+        | placed(106, _period(settings.sample_period_s))
         | {120: 1}
-        | _placed(127, utf16_text(settings.location, 16))
+        | placed(127, utf16_text(settings.location, 16))
         | {143: 0, 144: 0, 145: 0, 146: 60, 147: 1, 151: 1}
     )
 
@@ -205,18 +206,14 @@ def _labels() -> dict[int, int]:
     texts = {200: "0.5", 202: "5.0", 232: "CAL", 234: "TMP", 236: "RH", 238: "FLO"}
     registers: dict[int, int] = {}
     for address, text in texts.items():
-        registers |= _placed(address, ascii_text(text, 2))
+        registers |= placed(address, ascii_text(text, 2))
     return registers
 
 
 def _bins() -> dict[int, int]:
     """Table 23: two bins without an alarm limit."""
     unlimited = u32_high_first(0xFFFF_FFFF)
-    return {600: 2} | _placed(617, unlimited) | _placed(619, unlimited)
-
-
-def _placed(address: int, registers: list[int]) -> dict[int, int]:
-    return dict(enumerate(registers, start=address))
+    return {600: 2} | placed(617, unlimited) | placed(619, unlimited)
 
 
 def _pair(upper: int, lower: int) -> int:

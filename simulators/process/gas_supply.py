@@ -29,7 +29,7 @@ class GasSupplySettings:
     temperature_c: float = 21.9
 
     def __post_init__(self) -> None:
-        require(0.0 < self.full_scale_sccm, "full_scale_sccm", "must be positive")
+        require(self.full_scale_sccm > 0.0, "full_scale_sccm", "must be positive")
         require(0.0 <= self.set_point_sccm <= self.full_scale_sccm, "set_point_sccm", "too large")
 
 
@@ -53,6 +53,13 @@ class GasSupply:
     @property
     def temperature_c(self) -> float:
         return self._temperature.value
+
+    @property
+    def valve_pct(self) -> float:
+        """Opening of the valve: as wide as the flow asks for, and fully open where none comes."""
+        if self.disturbances.active(SUPPLY_CLOSED) and self.settings.set_point_sccm > 0.0:
+            return 100.0
+        return 100.0 * max(self._flow_sccm, 0.0) / self.settings.full_scale_sccm
 
     def step(self, dt_s: float) -> None:
         closed = self.disturbances.active(SUPPLY_CLOSED)

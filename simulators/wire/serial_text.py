@@ -91,7 +91,7 @@ class SerialTextServer:
         await pause(self._line_time_s(raw) + self._dice.reply_delay_s())
         self._before_read()
         for key, device in self._devices.items():
-            if device.silent or device.REQUEST_END != end:
+            if device.silent or end != device.REQUEST_END:
                 continue
             if device.ECHOES:
                 self._port.write(raw)

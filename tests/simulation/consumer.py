@@ -25,7 +25,6 @@ SELECT p.epoch, p.lane, p.upto FROM prefix p
 JOIN lane l ON l.site = p.site AND l.epoch = p.epoch AND l.lane = p.lane AND l.active = p.branch
 """
 ROWS = "SELECT epoch, lane, seq, body FROM record ORDER BY epoch, lane, branch, seq"
-HELD = "SELECT lane, seq FROM record"
 
 
 class Row(NamedTuple):

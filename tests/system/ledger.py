@@ -14,6 +14,7 @@ import signal
 import struct
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -205,7 +206,7 @@ def built() -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     program = folder / f"ledger_slave-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}"
     if not program.exists():
-        fresh = program.with_suffix(f".{os.getpid()}")
+        fresh = program.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
         files = [str(SOURCE), "-o", str(fresh)]
         subprocess.run(["gcc", *FLAGS, *files, *_library_flags()], check=True)
         fresh.rename(program)  # at once, so that two test runs never start half a program

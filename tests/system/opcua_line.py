@@ -31,6 +31,10 @@ class Gap(NamedTuple):
     detail: str | None
 
 
+class Killed(Exception):
+    """Raised inside :func:`line_of`: the agent ends as by kill -9; what is not durable is gone."""
+
+
 class Line:
     """What one link has put into its journal."""
 
@@ -101,9 +105,11 @@ def _oddities(held: list[int]) -> list[tuple[int, int]]:
 
 
 @asynccontextmanager
-async def line_of(driver: OpcUaDriver, *instruments: Instrument) -> AsyncIterator[Line]:
-    """Run a link over a journal in memory."""
-    journal = SlowJournal()
+async def line_of(
+    driver: OpcUaDriver, *instruments: Instrument, journal: SlowJournal | None = None
+) -> AsyncIterator[Line]:
+    """Run a link over a journal in memory; the same journal again is the next life of the agent."""
+    journal = journal or SlowJournal()
     recorder = Recorder(
         journal,  # type: ignore[arg-type]
         SystemClock(),
@@ -118,6 +124,9 @@ async def line_of(driver: OpcUaDriver, *instruments: Instrument) -> AsyncIterato
     tasks = [asyncio.create_task(recorder.run()), asyncio.create_task(link.run())]
     try:
         yield Line(journal, acquisition, link)
+    except Killed:
+        assert driver._channel is not None
+        driver._channel.abort("killed")
     finally:
         for task in reversed(tasks):
             task.cancel()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from edgeagent.driver import BadReply, Frame, GroupSchema, LinkLost, PolledDriver
-from tests.system.ledger import IDENTITY_ADDRESS
+from tests.system.ledger import IDENTITY_ADDRESS, built
 from tests.system.serial_bus import BusFault
 from tests.system.serial_master import (
     BLOCKS,
@@ -43,6 +43,12 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "port vanishes": {"unplugged": True},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def program() -> Path:
+    """Build the slave once, before many lines want it at the same time."""
+    return built()
 
 
 async def all_kinds(directory: Path, polls: int, seed: int) -> dict[str, list[Outcome]]:

@@ -12,7 +12,8 @@ import pytest
 
 from simulators.link import Link
 from tests.conformance.opcua.server import driver, instrument, profile
-from tests.system.opcua_line import line_of
+from tests.fakes import SlowJournal
+from tests.system.opcua_line import Killed, line_of
 from tests.system.opcua_peer import NodeServer
 
 COUNTERS = {"c0": {"type": "INT64", "s": "c0"}, "c1": {"type": "INT64", "s": "c1"}}
@@ -67,9 +68,17 @@ MISHAPS = {
     "frozen 4 s": (frozen, 4.0),
     "killed": (killed, 0.5),
     "cut 2 s": (cut, 2.0),
-    "stalled 5 s": (stalled, 5.0),
     "subscription deleted": (forgotten, 0.0),
     "session closed": (closed, 0.0),
+}
+
+RARE = {
+    "frozen 8 s": (frozen, 8.0),
+    "frozen 30 s": (frozen, 30.0),
+    "stalled 5 s": (stalled, 5.0),
+    "stalled 30 s": (stalled, 30.0),
+    "cut 15 s": (cut, 15.0),
+    "killed for 10 s": (killed, 10.0),
 }
 
 
@@ -99,3 +108,32 @@ async def test_data_flow_again_and_each_value_is_held_or_in_a_gap(name, server):
     lost = await survive(server, mishap, seconds)
     if mishap is cut:
         assert lost == 0, "the server held the messages and its queues the samples"
+
+
+@pytest.mark.parametrize("away_s", [0.0, 1.5])
+async def test_an_agent_that_is_killed_goes_on_where_the_journal_ends(away_s, server):
+    """The next one finds its subscription at the server and takes what is held there."""
+    begun = now(server)
+    device = instrument("device", profile(COUNTERS, period="100 ms", group={"every_change": True}))
+    journal = SlowJournal()
+    async with line_of(driver(server.url, device), device, journal=journal) as line:
+        await line.flows(begun + 5, within_s=20)
+        raise Killed
+    held = line.values(0)[-1]
+    await asyncio.sleep(away_s)
+    async with line_of(driver(server.url, device), device, journal=journal) as line:
+        await line.flows(now(server), within_s=20)
+        await line.flows(now(server) + 5)
+    for tag in (0, 1):
+        assert line.judge(server.ticks(tag), tag) == 0, "the server had kept everything"
+    assert held in line.values(0)
+    assert [gap.cause for gap in line.gaps()] == ["first_value", "agent_killed"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", [*MISHAPS, *RARE])
+async def test_the_same_twenty_times(name, server):
+    mishap, seconds = (MISHAPS | RARE)[name]
+    for _ in range(20):
+        await survive(server, mishap, seconds)

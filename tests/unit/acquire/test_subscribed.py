@@ -197,3 +197,30 @@ async def test_connecting_that_fails_is_tried_again():
         await asyncio.sleep(20)
         assert numbers(bench, DOOR) == [1]
         assert bench.gaps(DOOR) == [(1, "first_value", False, None), (1, "first_value", True, None)]
+
+
+async def test_what_was_taken_is_said_to_be_durable_before_the_link_is_opened_again():
+    """Else the device would give it again, and it would be stored twice."""
+    link = subscribed()
+    async with bench_of(SlowJournal(0.3), link=link) as bench:
+        link.queue.put_nowait([numbered(link, DOOR, 1), numbered(link, DOOR, 2)])
+        await asyncio.sleep(0)
+        link.queue.put_nowait(LinkLost("cut"))
+        await asyncio.sleep(5)
+        assert [frame.values[0] for _, frame in link.acknowledged] == [2.0]
+        (said_s, _), *_ = link.acknowledged
+        assert said_s < link.times("connect")[1]
+        assert numbers(bench, DOOR) == [1, 2]
+
+
+async def test_a_driver_is_told_what_an_agent_before_has_stored():
+    journal = SlowJournal()
+    link = subscribed()
+    async with bench_of(journal, link=link):
+        link.queue.put_nowait([link.frame(DOOR, values=(1.0, 2.0), source_utc_ns=700)])
+        await asyncio.sleep(1)
+        assert link.durable == {DOOR: [None, None], LEVEL: [None, None]}
+    again = subscribed()
+    async with bench_of(journal, link=again):
+        await asyncio.sleep(1)
+        assert again.durable == {DOOR: [700, 700], LEVEL: [None, None]}

@@ -417,6 +417,7 @@ async def test_the_state_says_how_long_it_lasts_if_nobody_receipts(desk):
     assert state["hours_left"] == pytest.approx(left / state["bytes_per_hour"], abs=0.1)
     assert state["days_left"] == pytest.approx(state["hours_left"] / 24, abs=0.1)
     assert state["received_share"] == 0
+    assert state["oldest_utc_ns"] == desk.clock.utc_ns() - 2 * 3_600 * 10**9
     await desk.receipt(2_000)
     await desk.retention.turn()
     state = desk.retention.state()

@@ -154,6 +154,14 @@ def test_when_nothing_was_received_nothing_goes():
     assert decide(calm(1100 * MB), SETTINGS).work is None
 
 
+def test_the_lane_whose_records_are_older_yields_first():
+    for days in (5, 20):
+        rows = young(Lane.EVENT, days=days), young(Lane.DATA, days=10)
+        work = decide(calm(900 * MB, oldest=rows), SETTINGS).work
+        assert isinstance(work, Purge)
+        assert work.lane is (Lane.DATA if days == 5 else Lane.EVENT)
+
+
 def test_a_small_piece_waits_until_it_is_worth_an_audit():
     rows = young(received=30)
     assert decide(calm(900 * MB, oldest=(rows,), rested=False), SETTINGS).work is None
@@ -268,6 +276,14 @@ def test_a_stage_is_reached_at_once_and_left_with_hysteresis(now):
     assert stage >= max((s for s in STAGES if full >= s), default=0)
     assert not stage or full >= stage - HYSTERESIS
     assert stage <= max(now.stage, max((s for s in STAGES if full >= s), default=0))
+
+
+def test_a_stage_does_not_flicker_at_its_edge():
+    def stage(used: int, before: int) -> int:
+        return decide(calm(used * MB, stage=before), SETTINGS).stage
+
+    assert [stage(used, 0) for used in (799, 800, 899, 900, 950)] == [0, 80, 80, 90, 95]
+    assert [stage(used, 90) for used in (899, 881, 879, 781, 779)] == [90, 90, 80, 80, 0]
 
 
 def test_the_disk_counts_when_it_has_less_room_than_the_budget():

@@ -116,7 +116,7 @@ def test_another_type_than_declared_is_told_once_and_is_no_value(world):
     assert loss.detail == (
         "tag a/all/t1: the profile declares FLOAT64, the server sends Float; write type: FLOAT32"
     )
-    assert len(brought(world, (0, 1.0, T0), (1, 2.0, T0 + 1, 0, None, FLOAT))) == 1
+    assert len(brought(world, (0, 1.0, T0 + MS), (1, 2.0, T0 + MS, 0, None, FLOAT))) == 1
 
 
 def test_the_overflow_bit_is_a_gap_from_the_sample_before(world):
@@ -149,11 +149,45 @@ def test_the_sample_that_was_the_last_before_is_not_a_new_one(world):
     ]
 
 
+def test_a_sample_that_a_server_repeats_in_every_respect_is_stored_once(world):
+    """node-opcua does so when a session goes on over another connection."""
+    brought(world, (0, 1.0, T0, 0, T0))
+    assert brought(world, (0, 1.0, T0, 0, T0 + 1)) == []
+    (frame,) = brought(world, (0, 1.0, T0, 0x4000_0000))
+    assert frame.status == (0x4000_0000, 0, 0)
+    assert len(brought(world, (0, 2.0, T0))) == 1
+
+
+def test_equal_samples_without_a_time_are_all_stored(world):
+    assert len(brought(world, (3, 1.0, None), (3, 1.0, None))) == 2
+
+
+def test_what_a_subscription_that_was_taken_over_brings_twice_is_stored_once(world):
+    """Messages that are stored but were not yet acknowledged come again, in their order."""
+    for point in world.points[:2]:
+        point.last_source_ns = point.stored_until_ns = T0
+        point.interrupted = "the agent was away"
+    assert brought(world, (0, 1.0, T0 - MS), (1, 1.0, T0 - MS), (0, 2.0, T0)) == []
+    items = brought(world, (0, 3.0, T0 + MS), (1, 3.0, T0 + MS), (0, 2.0, T0))
+    assert shapes(items) == [
+        ("a/all", (3.0, 3.0, None), (0, 1), T0 + MS),
+        ("a/all", (2.0, None, None), (0,), T0),
+    ]
+
+
+def test_a_take_over_that_does_not_reach_back_to_what_is_stored_leaves_a_gap(world):
+    point = world.points[3]
+    point.last_source_ns = point.stored_until_ns = T0
+    point.interrupted = "the agent was away"
+    items = brought(world, (3, 3.0, T0 + 900 * MS))
+    assert shapes(items)[1] == ("link_lost", T0, T0 + 900 * MS, (0,))
+
+
 def test_what_cannot_be_had_is_said_in_the_next_frame_of_its_group(world):
     world.assembler.refused[world.points[0].group] = {2: 0x8034_0000}
     (frame,) = brought(world, (0, 1.0, T0))
     assert (frame.present, frame.status) == ((0,), (0, 0, 0x8034_0000))
-    (frame,) = brought(world, (0, 1.0, T0 + 1))
+    (frame,) = brought(world, (0, 1.0, T0 + MS))
     assert frame.status == 0
 
 

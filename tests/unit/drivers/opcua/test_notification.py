@@ -17,6 +17,7 @@ from drivers.opcua.notification import (
     NO_VALUE,
     SERVICE_FAULT,
     Samples,
+    check_read,
     decode_publish,
     decode_republish,
 )
@@ -186,6 +187,21 @@ def nested(depth: int) -> bytes:
 def test_a_server_that_wants_our_memory_is_refused(item, words):
     with pytest.raises(Malformed, match=words):
         decode_publish(message(item), decode)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (struct.pack("<BBi", VALUE, 0x80, 2**20), "at most|an array of nothing"),
+        (struct.pack("<BBi", VALUE, 0x80 | 11, 2**31 - 1), "an array of"),
+        (struct.pack("<B", VALUE) + nested(5000), "deep"),
+        (b"", "ends early"),
+    ],
+)
+def test_an_answer_to_a_read_is_measured_before_it_is_decoded(value, words):
+    with pytest.raises(Malformed, match=words):
+        check_read(header(634) + struct.pack("<i", 1) + value)
+    check_read(header(634) + struct.pack("<i", 1) + struct.pack("<BBd", VALUE, 11, 1.5))
 
 
 def test_more_items_than_there_are_bytes_for_is_refused():

@@ -1,0 +1,139 @@
+"""Every profile reads its simulator, over a pseudo-terminal and over TCP, and asks nothing else.
+
+A pseudo-terminal has neither bit rate nor parity: it shows the port as 8N1 only. Parity and word
+length of the real devices are settings of the link, checked in the unit tests.
+"""
+
+import pytest
+
+from drivers.serial_line.codec import compile_command
+from edgeagent.driver import BadReply, LinkLost
+from edgeagent.model.quality import UNCERTAIN
+from simulators.faults import Faults
+from tests.conformance.serial_line.instruments import LISTENED, POLLED, PROFILES, device, instrument
+
+EVERY_FAULT = Faults(
+    seed=3,
+    no_answer=0.06,
+    duplicate_reply=0.06,
+    garbage_before=0.06,
+    garbage_after=0.06,
+    corrupt_reply=0.06,
+    truncated_reply=0.06,
+    echo=0.06,
+    byte_by_byte=0.06,
+)
+
+
+def allowed(it) -> set[bytes]:
+    """The bytes of every request that the profile declares."""
+    profile = it.profile
+    return {compile_command(profile, name, it.settings.address).sent for name in profile.commands}
+
+
+async def polled(driver, it) -> dict:
+    found = {}
+    for group in it.groups:
+        frame = await driver.poll(group)
+        found |= {tag.name: v for tag, v in zip(group.tags, frame.values, strict=True)}
+    return found
+
+
+def test_every_profile_of_lines_of_text_has_a_simulator():
+    shipped = {
+        file.stem for file in PROFILES.glob("*.yaml") if "driver: serial_line" in file.read_text()
+    }
+    assert shipped == {case.profile for case in (*POLLED, *LISTENED)}
+
+
+@pytest.mark.parametrize("pty", [False, True], ids=["tcp", "pty"])
+@pytest.mark.parametrize("case", POLLED, ids=str)
+async def test_a_profile_reads_its_instrument(bench, case, pty):
+    made, _ = device(case)
+    await bench.serve({"a": made}, pty=pty)
+    it = instrument(case)
+    driver = bench.driver(it)
+
+    (identity,) = await driver.connect()
+    assert not identity.mismatches
+    assert case.facts.items() <= dict(identity.facts).items()
+
+    found = await polled(driver, it)
+    for name, expected in case.values.items():
+        assert expected(found[name]) if callable(expected) else found[name] == expected, name
+    assert set(bench.server.requests) <= allowed(it)
+
+
+@pytest.mark.parametrize("case", POLLED, ids=str)
+async def test_nothing_but_the_declared_requests_is_sent_whatever_the_wire_does(bench, case):
+    made, _ = device(case)
+    await bench.serve({"a": made}, faults=EVERY_FAULT)
+    it = instrument(case)
+    driver = bench.driver(it)
+    for _ in range(6):
+        try:
+            await driver.connect()
+            for group in it.groups * 2:
+                await driver.poll(group)
+        except (BadReply, LinkLost):
+            continue
+    assert bench.server.requests
+    assert set(bench.server.requests) <= allowed(it)
+
+
+async def test_a_balance_that_is_not_at_rest_is_uncertain_and_one_at_rest_is_good(bench):
+    case = next(case for case in POLLED if case.profile == "mettler-mt-sics")
+    made, process = device(case)
+    await bench.serve({"a": made})
+    it = instrument(case)
+    driver = bench.driver(it)
+    await driver.connect()
+    moving = await driver.poll(it.groups[0])
+    for _ in range(600):
+        process.step(1.0)
+    resting = await driver.poll(it.groups[0])
+    assert moving.status == (UNCERTAIN, 0)
+    assert resting.status == 0
+    assert abs(resting.values[0] - 750.0) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("profile", "disturbance", "shown"),
+    [
+        ("mettler-mt-sics", "switched_to_pounds", "'lb'"),
+        ("ami-186", "switched_to_inches", "'I'"),
+    ],
+)
+async def test_a_value_in_another_unit_is_refused(bench, profile, disturbance, shown):
+    case = next(case for case in POLLED if case.profile == profile)
+    made, _ = device(case)
+    await bench.serve({"a": made})
+    it = instrument(case)
+    driver = bench.driver(it)
+    await driver.connect()
+    made.disturbances.begin(disturbance)
+    try:
+        frame = await driver.poll(it.groups[0])
+    except BadReply as error:
+        assert shown in error.detail
+        assert error.cause == "bad_reply"
+    else:
+        value = dict(zip((tag.name for tag in it.groups[0].tags), frame.values, strict=True))
+        assert value["weight"] is None
+        assert value["stable"] is False
+        assert frame.present == (1,)
+
+
+async def test_a_register_that_a_device_does_not_have_costs_one_silence(bench):
+    case = next(case for case in POLLED if case.profile == "huber-pb")
+    made, _ = device(case)
+    known = made._variable
+    made._variable = lambda address: None if address == 0x3A else known(address)
+    await bench.serve({"a": made})
+    it = instrument(case)
+    driver = bench.driver(it)
+    await driver.connect()
+    for _ in range(3):
+        frame = await driver.poll(it.groups[0])
+        assert frame.present == (0, 2, 3)
+    assert bench.server.requests.count(b"{M3A****\r\n") == 1
