@@ -89,7 +89,10 @@ class Connection(ModbusProtocol):
         self._lost = asyncio.Event()
 
     async def open(self) -> None:
-        """See :class:`~drivers.modbus.wire.Wire`."""
+        """Open the connection.
+
+        :raises LinkLost: if that fails
+        """
         try:
             if self._settings.device is not None:
                 await self._open_port(self._settings.device)
@@ -128,7 +131,7 @@ class Connection(ModbusProtocol):
             raise
 
     def close(self, reconnect: bool = False) -> None:
-        """See :class:`~drivers.modbus.wire.Wire`."""
+        """Close at any time, any number of times."""
         self._lose(f"{self.peer}: closed")
 
     def callback_new_connection(self) -> ModbusProtocol:

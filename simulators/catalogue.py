@@ -7,30 +7,48 @@ from typing import Any
 
 from simulators.devices.adam_4015 import Adam4015, Adam4015Settings
 from simulators.devices.adam_4015_ascii import Adam4015Ascii, Adam4015AsciiSettings
+from simulators.devices.adam_4018 import Adam4018, Adam4018Settings
 from simulators.devices.alicat_mc import AlicatMc, AlicatMcSettings
+from simulators.devices.alicat_mc_modbus import AlicatMcModbus, AlicatMcModbusSettings
 from simulators.devices.ami_186 import Ami186, Ami186Settings
 from simulators.devices.barcode_scanner import BarcodeScanner, BarcodeScannerSettings
+from simulators.devices.bronkhorst_modbus import BronkhorstModbus, BronkhorstModbusSettings
 from simulators.devices.bronkhorst_propar import BronkhorstPropar, BronkhorstProparSettings
 from simulators.devices.contract import ModbusDevice
 from simulators.devices.cryoextra import CryoExtra, CryoExtraSettings
+from simulators.devices.dwyer_ms2 import DwyerMs2, DwyerMs2Settings
+from simulators.devices.eurotherm_2400 import Eurotherm2400, Eurotherm2400Settings
+from simulators.devices.hamilton_arc_do import HamiltonArcDo, HamiltonArcDoSettings
 from simulators.devices.hamilton_arc_ph import HamiltonArcPh, HamiltonArcPhSettings
 from simulators.devices.heracell import Heracell, HeracellSettings
 from simulators.devices.huber_pb import HuberPb, HuberPbSettings
 from simulators.devices.ismatec_reglo_icc import IsmatecRegloIcc, IsmatecRegloIccSettings
 from simulators.devices.lakeshore_218 import LakeShore218, LakeShore218Settings
+from simulators.devices.lighthouse_remote import LighthouseRemote, LighthouseRemoteSettings
 from simulators.devices.met_one_6000 import MetOne6000, MetOne6000Settings
 from simulators.devices.mettler_sics import MettlerSics, MettlerSicsSettings
+from simulators.devices.pms_airnet_2 import PmsAirnet2, PmsAirnet2Settings
 from simulators.devices.sartorius_sbi import SartoriusSbi, SartoriusSbiSettings
 from simulators.devices.text_contract import TextDevice
+from simulators.devices.thermo_tsx import ThermoTsx, ThermoTsxSettings
+from simulators.devices.vaisala_gmp252 import VaisalaGmp252, VaisalaGmp252Settings
+from simulators.devices.vaisala_hmp import VaisalaHmp, VaisalaHmpSettings
+from simulators.devices.vaisala_hpp272 import VaisalaHpp272, VaisalaHpp272Settings
 from simulators.devices.watson_marlow import WatsonMarlow, WatsonMarlowSettings
 from simulators.disturbance import Stepped
 from simulators.process.bioreactor import Bioreactor, BioreactorSettings
 from simulators.process.clean_room import CleanRoom, CleanRoomSettings
+from simulators.process.controlled_rate_freezer import (
+    ControlledRateFreezer,
+    ControlledRateFreezerSettings,
+)
 from simulators.process.formulation import Formulation, FormulationSettings
 from simulators.process.gas_supply import GasSupply, GasSupplySettings
 from simulators.process.incubator import Incubator, IncubatorSettings
+from simulators.process.isolator import Isolator, IsolatorSettings
 from simulators.process.ln2_freezer import Ln2Freezer, Ln2FreezerSettings
 from simulators.process.thermostat import Thermostat, ThermostatSettings
+from simulators.process.ult_freezer import UltFreezer, UltFreezerSettings
 from simulators.wire.modbus_ascii import ASCII
 from simulators.wire.modbus_rtu import RTU
 
@@ -66,7 +84,22 @@ PROCESS_MODELS = {
     "thermostat": ProcessModel(ThermostatSettings, Thermostat, Thermostat.DISTURBANCES),
     "incubator": ProcessModel(IncubatorSettings, Incubator, Incubator.DISTURBANCES),
     "gas_supply": ProcessModel(GasSupplySettings, GasSupply, GasSupply.DISTURBANCES),
+    "ult_freezer": ProcessModel(UltFreezerSettings, UltFreezer, UltFreezer.DISTURBANCES),
+    "controlled_rate_freezer": ProcessModel(
+        ControlledRateFreezerSettings, ControlledRateFreezer, ControlledRateFreezer.DISTURBANCES
+    ),
+    "isolator": ProcessModel(IsolatorSettings, Isolator, Isolator.DISTURBANCES),
 }
+
+
+def _modbus(settings: type[Any], process_model: str, device: Any) -> DeviceModel:
+    """A model that needs neither chance nor the date."""
+    return DeviceModel(
+        settings,
+        process_model,
+        lambda settings, process, rng, start_utc_s: device(settings, process),
+        device.DISTURBANCES,
+    )
 
 
 def _text(settings: type[Any], process_model: str, device: Any) -> DeviceModel:
@@ -96,6 +129,22 @@ DEVICE_MODELS = {
         lambda settings, process, rng, start_utc_s: Adam4015(settings, process),
         Adam4015.DISTURBANCES,
     ),
+    "adam_4018": _modbus(Adam4018Settings, "controlled_rate_freezer", Adam4018),
+    "alicat_mc_modbus": _modbus(AlicatMcModbusSettings, "gas_supply", AlicatMcModbus),
+    "bronkhorst_modbus": _modbus(BronkhorstModbusSettings, "gas_supply", BronkhorstModbus),
+    "dwyer_ms2": _modbus(DwyerMs2Settings, "clean_room", DwyerMs2),
+    "eurotherm_2400": _modbus(Eurotherm2400Settings, "controlled_rate_freezer", Eurotherm2400),
+    "hamilton_arc_do": _modbus(HamiltonArcDoSettings, "bioreactor", HamiltonArcDo),
+    "lighthouse_remote": DeviceModel(
+        LighthouseRemoteSettings, "clean_room", LighthouseRemote, LighthouseRemote.DISTURBANCES
+    ),
+    "pms_airnet_2": DeviceModel(
+        PmsAirnet2Settings, "clean_room", PmsAirnet2, PmsAirnet2.DISTURBANCES
+    ),
+    "thermo_tsx": _modbus(ThermoTsxSettings, "ult_freezer", ThermoTsx),
+    "vaisala_gmp252": _modbus(VaisalaGmp252Settings, "incubator", VaisalaGmp252),
+    "vaisala_hmp": _modbus(VaisalaHmpSettings, "clean_room", VaisalaHmp),
+    "vaisala_hpp272": _modbus(VaisalaHpp272Settings, "isolator", VaisalaHpp272),
     "heracell": DeviceModel(
         HeracellSettings,
         "incubator",

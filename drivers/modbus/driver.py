@@ -1,8 +1,8 @@
 """The Modbus driver: one link, its instruments, their identities and their groups."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
+from drivers.identity import identity_of
 from drivers.modbus.framing import reply_bytes
 from drivers.modbus.line import LineWire
 from drivers.modbus.profile import ModbusProfile
@@ -116,7 +116,7 @@ class _Device:
         if facts != self._known:  # another device: what was learned is of the one before
             self.forget()
             self._known = facts
-        return Identity(self._instrument.name, tuple(facts.items()), tuple(self._mismatches(facts)))
+        return identity_of(self._instrument, facts)
 
     async def _facts(self, wire: Wire) -> dict[str, str]:
         """Return the facts that the device knows.
@@ -132,20 +132,6 @@ class _Device:
             for name, value in zip(self._items, reading.values, strict=True)
             if value is not None
         }
-
-    def _mismatches(self, facts: Mapping[str, str]) -> Iterator[str]:
-        """Say in words what differs from what the profile and the site expect."""
-        for name, item in self._items.items():
-            if item.expect is None:
-                continue
-            if name not in facts:
-                yield f"{name} cannot be read; the profile expects {item.expect}"
-            elif not re.fullmatch(item.expect, facts[name]):
-                yield f"{name} is {facts[name]!r}; the profile expects {item.expect}"
-        for name, expected in self._instrument.expected:
-            if name in self._items and facts.get(name) != expected:
-                stated = repr(facts[name]) if name in facts else "not readable"
-                yield f"{name} is {stated}; the site expects {expected!r}"
 
 
 def _fact(value: Value) -> str:

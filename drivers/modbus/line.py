@@ -22,7 +22,7 @@ import asyncio
 from collections import deque
 from typing import NamedTuple
 
-from drivers.modbus.connection import Answer, Connection
+from drivers.connection import Answer, Connection
 from drivers.modbus.framing import ASCII, RTU, BadFrame, reply_bytes
 from drivers.modbus.settings import ModbusLinkSettings
 from drivers.modbus.wire import READ_FUNCTIONS, Station, Stations
@@ -74,6 +74,7 @@ class LineWire(Connection):
         self._framing = ASCII if settings.framing == "ascii" else RTU
         self._slowest_s = settings.slowest_reply / 10**9
         self._silence_s = settings.silence_s
+        self._echo = settings.echo
         self._stations = stations
         self._known: dict[tuple[int, bytes], bytes] = {}
         self._owed: dict[int, dict[Shape, float]] = {}
@@ -299,7 +300,7 @@ class LineWire(Connection):
 
     def _decode(self, data: bytes, waiting: _Waiting) -> bytes | None:
         sent = waiting.sent
-        if self._settings.echo:
+        if self._echo:
             if not data.startswith(sent[: len(data)]):
                 raise BadFrame("no echo came before the reply; remove echo from the link")
             if len(data) <= len(sent):

@@ -1,7 +1,5 @@
 """What a Modbus link and a Modbus instrument of a site may state."""
 
-import os.path
-import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -14,6 +12,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from drivers.serial_port import device_faults
 from edgeagent.model.profile import Strict
 from edgeagent.model.quantity import DurationNs
 
@@ -21,7 +20,6 @@ LATE_REPLIES = 3
 """The slowest reply, in timeouts, of a link that does not say it."""
 
 _OF_SERIAL_LINES = ("baud_rate", "parity", "stop_bits", "data_bits", "slowest_reply", "echo")
-_RENUMBERED = re.compile(r"/dev/tty(USB|ACM)\d+")
 
 
 class ModbusLinkSettings(Strict):
@@ -122,14 +120,9 @@ def _contradictions(data: dict[str, Any]) -> Iterator[InitErrorDetails]:
             if key in data:
                 text = f"a link has either a device or a host; remove {key} or device"
                 yield _line(key, text, data[key])
-    if isinstance(device, str) and not device.startswith("/"):
-        yield _line("device", f"{device!r} is no whole path; begin it with /dev/", device)
-    if isinstance(device, str) and _RENUMBERED.fullmatch(os.path.normpath(device)):
-        text = (
-            f"{device} may be another port after the next start; write its name in "
-            "/dev/serial/by-id/, or one that a udev rule gives it, as /dev/edgeagent/..."
-        )
-        yield _line("device", text, device)
+    if isinstance(device, str):
+        for text in device_faults(device):
+            yield _line("device", text, device)
     if framing == "rtu" and data.get("data_bits") == 7:
         yield _line("data_bits", "rtu needs 8 data bits; write 8, or remove data_bits", 7)
 

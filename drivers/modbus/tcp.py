@@ -5,7 +5,7 @@ MODBUS Messaging on TCP/IP Implementation Guide V1.0b, section 3.1.3.
 
 import struct
 
-from drivers.modbus.connection import Answer, Connection
+from drivers.connection import Answer, Connection
 from drivers.modbus.settings import ModbusLinkSettings
 from edgeagent.model.errors import BadReply, LinkLost
 

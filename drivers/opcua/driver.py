@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from drivers.opcua.definitions import Definitions
-from drivers.opcua.frames import Assembler, Point, refusal
+from drivers.opcua.frames import Assembler, Point, refusal, watched_again
 from drivers.opcua.nodes import Server, describe, find
 from drivers.opcua.notification import Notification
 from drivers.opcua.pump import Pump
@@ -221,6 +221,7 @@ class OpcUaDriver:
                     if notification is None:
                         break
                     self._take(each, notification)
+                self._ready += _in_sight(each, self._clock.utc_ns())
             except Refused as error:
                 self._bury([each], f"the server did not keep the subscription ({error})")
 
@@ -367,6 +368,17 @@ class OpcUaDriver:
                 each.dead = reason
             raise LinkLost(reason)
         raise LinkLost(f"the server refuses to publish: {name}")
+
+
+def _in_sight(subscription: Subscription, now_ns: int) -> list[Loss]:
+    """Say that a subscription goes on: what follows is new, and what did not change has not."""
+    points = subscription.points
+    goes_on = any(point.interrupted is None for point in points)
+    for point in points:
+        point.stored_until_ns = None
+        if goes_on:
+            point.interrupted = None
+    return list(watched_again(points, now_ns)) if goes_on else []
 
 
 def _points(stations: Sequence[Station]) -> list[Point]:

@@ -161,6 +161,14 @@ def _watched_again(point: Point, now_ns: int) -> Loss:
     return Loss(point.group, "link_lost", now_ns, now_ns, (point.index,), "unchanged since")
 
 
+def watched_again(points: Iterable[Point], now_ns: int) -> list[Loss]:
+    """Say that these tags, as far as they ever had a value, were not out of sight."""
+    known = [
+        point for point in points if point.last is not None or point.last_source_ns is not None
+    ]
+    return _merged(_watched_again(point, now_ns) for point in known)
+
+
 def _missed(point: Point, source_ns: int | None) -> list[Loss]:
     """Say that samples are missing between the last one and this one, by the device's clock."""
     cause, detail = "overrun", "the server's queue was full"

@@ -13,6 +13,7 @@ from typing import Any
 
 from drivers.opcua.frames import Point
 from drivers.opcua.nodes import read_values
+from drivers.opcua.pump import OUTSTANDING
 from drivers.opcua.stack import Channel, Refused, ua
 from drivers.opcua.station import Station
 from drivers.opcua.subscription import Subscription, delete, transfer
@@ -65,8 +66,11 @@ async def take_over(
         adopted.append(
             Subscription(each.SubscriptionId, list(points), window_s, now_s, max(expected, 1))
         )
+        surely_all = len(held) <= 2 * OUTSTANDING  # no server keeps fewer (OPC 10000-4, 5.14.1.1)
         for point in points:
             point.stored_until_ns = point.last_source_ns
+            if surely_all:
+                point.interrupted = None
     if found:
         delete(channel, (each.SubscriptionId for each in found))
     return adopted

@@ -305,6 +305,16 @@ class Found(NamedTuple):
 class Missing(Exception):
     """A part holds no value; the text says why, for a person."""
 
+    cause = "bad_reply"
+    status = quality.BAD_DECODING_ERROR
+
+
+class OtherUnit(Missing):
+    """The value is in another unit than the profile's: somebody has switched the device over."""
+
+    cause = "refused"
+    status = quality.BAD_CONFIGURATION_ERROR
+
 
 def value_of(
     tag: "stated.SerialLineTag", fields: Fields, unit_fields: Fields | None = None
@@ -339,7 +349,7 @@ def _check_unit(tag: "stated.SerialLineTag", fields: Fields) -> None:
     if written in tag.unit_texts or written in tag.uncertain.get(tag.unit_field, ()):
         return
     wanted = " or ".join(map(repr, tag.unit_texts))
-    raise Missing(
+    raise OtherUnit(
         f"the device states the unit {written!r}, the profile expects {wanted}; set the device back"
     )
 

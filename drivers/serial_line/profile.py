@@ -231,7 +231,7 @@ class SerialLineLayout(Strict):
         max_length=4,
         description="characters around a reply that mean nothing, e.g. a line feed",
     )
-    length_max: int = Field(256, ge=1, le=4096, description="characters of the longest line of a reply")
+    length_max: int = Field(256, ge=1, le=4096, description="characters of the longest line")
     timeout: DurationNs = Field(10**9, description="longest wait for the reply's first character")
     deadline: DurationNs = Field(
         default_factory=lambda stated: 2 * stated.get("timeout", 0),

@@ -79,10 +79,9 @@ class Assembly:
         try:
             found = value_of(tag, fields, unit_fields)
         except Missing as error:
-            status = quality.BAD_DECODING_ERROR
-            name = self._schema.tags[index].name
-            self.first = self.first or _Failure("bad_reply", status, f"{name}: {error}")
-            self._statuses[index] = status
+            detail = f"{self._schema.tags[index].name}: {error}"
+            self.first = self.first or _Failure(error.cause, error.status, detail)
+            self._statuses[index] = error.status
             return
         self._values[index], self._statuses[index] = self._shown(tag, found.value), found.status
         self._present.add(index)

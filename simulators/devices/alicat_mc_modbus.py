@@ -1,13 +1,14 @@
 """Alicat mass flow controller, Modbus RTU.
 
-Sources: operating manual of the standard devices, January 2023, pages 34 and 35 (functions 3 and 4
-read; numbers from 1: 1000 and 1001 command and result, 1010 set-point, 1200 gas, 1201 status bits,
-1203 pressure, 1205 flow temperature, 1207 volumetric flow, 1209 mass flow). From independent drivers,
-not from that manual: number 1 is address 0; the high word of a 32-bit value comes first; a block of
-eight values at address 1349; codes of units at 1649, 1673, 1709, 1721 and 1733 (12 = SCCM, 10 = PSI).
+Sources: operating manual of the standard devices, January 2023, pages 34 and 35 (functions 3 and
+4 read; numbers from 1: 1000 and 1001 command and result, 1010 set-point, 1200 gas, 1201 status
+bits, 1203 pressure, 1205 flow temperature, 1207 volumetric flow, 1209 mass flow). From
+independent drivers, not from that manual: number 1 is address 0; the high word of a 32-bit value
+comes first; a block of eight values at address 1349; codes of units at 1649, 1673, 1709, 1721
+and 1733 (12 = SCCM, 10 = PSI).
 
-Assumed: the code of degree Celsius; the barometer; the second pressure, which is not fitted, reads
-zero; the fields of a gas mix read zero; a function that writes is refused.
+Assumed: the code of degree Celsius; the barometer; the second pressure, which is not fitted,
+reads zero; the fields of a gas mix read zero; a function that writes is refused.
 """
 
 from dataclasses import dataclass

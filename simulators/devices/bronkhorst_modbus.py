@@ -1,14 +1,16 @@
 """Bronkhorst mass flow controller, Modbus RTU.
 
-Sources: Bronkhorst 9.17.035 "Modbus slave interface" as quoted by the map bronkhorst/mbc-modbus of
-mbmap-library (addresses as on the wire, high word first, 19200 8E1, address 1); parameter table of
-the vendor's package bronkhorst-propar 1.3.0. Every entry follows one rule, by which others are found:
-16 bits at process * 32 + parameter, 32 bits and text at 0x8000 + process * 256 + parameter * 8.
+Sources: Bronkhorst 9.17.035 "Modbus slave interface" as quoted by the map bronkhorst/mbc-modbus
+of mbmap-library (addresses as on the wire, high word first, 19200 8E1, address 1); parameter
+table of the vendor's package bronkhorst-propar 1.3.0. Every entry follows one rule, by which
+others are found: 16 bits at process * 32 + parameter, 32 bits and text at 0x8000 + process * 256
++ parameter * 8.
 
 From these: measure and set-point count 32000 for 100 %; a measure above 41942 is negative, less
 65536. Assumed: the flow of the process is in normal millilitres per minute; text has its first
-character in the upper byte and zeros behind it, 8 registers long (5 for the fluid, 4 for the unit); the
-valve output counts 2^24 for fully open; functions 3 and 4 read the same; a write is refused.
+character in the upper byte and zeros behind it, 8 registers long (5 for the fluid, 4 for the
+unit); the valve output counts 2^24 for fully open; functions 3 and 4 read the same; a write is
+refused.
 """
 
 from dataclasses import dataclass

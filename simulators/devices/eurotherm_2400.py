@@ -1,14 +1,14 @@
 """Eurotherm 2404 and 2408 controller and programmer, Modbus RTU.
 
-Sources: the vendor's map of the 2400 series as the library star.ke.st quotes it (addresses as on the
-wire: 1 process value, 2 target set-point, 3 output power, 5 working set-point, 13, 14, 81 and 82 alarm
-set-points, 74 to 77 status, 273 automatic or manual; functions 3, 4 and 16). The value at address n
-stands again as a single, high word first, at 0x8000 + 2 n.
+Sources: the vendor's map of the 2400 series as the library star.ke.st quotes it (addresses as on
+the wire: 1 process value, 2 target set-point, 3 output power, 5 working set-point, 13, 14, 81
+and 82 alarm set-points, 74 to 77 status, 273 automatic or manual; functions 3, 4 and 16). The
+value at address n stands again as a single, high word first, at 0x8000 + 2 n.
 
 Assumed: numbers have one decimal; the bits of 75 are those that an independent driver has for a
-sister series (0 to 3 alarms, 5 sensor break); a broken sensor reads as not a number in the single and
-as the greatest number in the register; 273 reads 0 in automatic; a read must not leave the listed
-registers; no write is offered.
+sister series (0 to 3 alarms, 5 sensor break); a broken sensor reads as not a number in the
+single and as the greatest number in the register; 273 reads 0 in automatic; a read must not
+leave the listed registers; no write is offered.
 """
 
 import math

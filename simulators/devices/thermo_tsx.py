@@ -1,15 +1,16 @@
 """Thermo Scientific TSX and TDE freezers for -80 C, Modbus ASCII.
 
-Sources: TSX operation and service manual, pages 68 and 69, and TDE manual, pages 35, 36 and 41 (7 data
-bits, even parity; function 3; addresses in hexadecimal as on the wire; set-points in tenths of a
-degree as 32-bit integers, the printed -80.0 being FF FF FC E0; probes TC2 to TC5 as singles, big
-endian; bits of the system status at 671 and of the relay enclosure at 674). The printed reply
-`:190304FFFFFCE002` bears a wrong check: its LRC is 06, which is what this freezer sends.
+Sources: TSX operation and service manual, pages 68 and 69, and TDE manual, pages 35, 36 and 41
+(7 data bits, even parity; function 3; addresses in hexadecimal as on the wire; set-points in
+tenths of a degree as 32-bit integers, the printed -80.0 being FF FF FC E0; probes TC2 to TC5 as
+singles, big endian; bits of the system status at 671 and of the relay enclosure at 674). The
+printed reply `:190304FFFFFCE002` bears a wrong check: its LRC is 06, which is what this freezer
+sends.
 
-Assumed: TC2 is the cabinet, TC3 the heat exchanger, TC4 the condenser, TC5 the room; the part number
-has its first character in the upper byte; the values of product id and control model; of 674 the high
-word comes first, as in the printed set-point; a read must not leave the listed registers (exception
-02); function 4 and all writes are unknown.
+Assumed: TC2 is the cabinet, TC3 the heat exchanger, TC4 the condenser, TC5 the room; the part
+number has its first character in the upper byte; the values of product id and control model; of
+674 the high word comes first, as in the printed set-point; a read must not leave the listed
+registers (exception 02); function 4 and all writes are unknown.
 """
 
 from dataclasses import dataclass

@@ -3,8 +3,8 @@
     dTchamber/dt = (Tset - Tchamber)/tau_chamber     while nitrogen comes, else towards the room
     dTsample/dt  = (Tchamber - Tsample)/tau_sample   but its latent heat must leave at its plateau
 
-The set-point walks through segments of a rate and a goal. A sample supercools, nucleates, springs to
-its melting point and stays there until its latent heat is gone.
+The set-point walks through segments of a rate and a goal. A sample supercools, nucleates,
+springs to its melting point and stays there until its latent heat is gone.
 
 Sources: load at +4 C, 1 C/min to -45 C, then 10 C/min to -90 C (CryoMed 700 classic programme,
 laboratory manual hg.wustl.edu 12_9). Assumed: all time constants, nucleation, the latent heat in

@@ -6,9 +6,9 @@ The compressor starts above the set-point plus half the hysteresis and stops bel
 The heat exchanger and the condenser follow their goals with a lag.
 
 Sources: set-point -80 C, warm and cold alarm at -70 and -90 C (Thermo TSX manual, its examples);
-UA 2 W/K closed and 50 W/K open, 1000 W, hysteresis 5 K (the freezer of the public LADS demonstration
-server opcua-lads/lads-server-collection); its capacity of 5 kJ/K empties in minutes and is replaced.
-Assumed: the capacity, the heat exchanger, the condenser.
+UA 2 W/K closed and 50 W/K open, 1000 W, hysteresis 5 K (the freezer of the public LADS
+demonstration server opcua-lads/lads-server-collection); its capacity of 5 kJ/K empties in
+minutes and is replaced. Assumed: the capacity, the heat exchanger, the condenser.
 """
 
 import math

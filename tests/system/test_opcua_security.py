@@ -13,6 +13,7 @@ import pytest
 from edgeagent.driver import LinkLost
 from tests.conformance.opcua.certificates import make
 from tests.conformance.opcua.server import driver, instrument, profile, taken
+from tests.system.opcua_line import line_of
 from tests.system.opcua_peer import NodeServer
 
 TAGS = {"c0": {"type": "INT64", "s": "c0"}}
@@ -157,3 +158,23 @@ async def test_a_channel_is_renewed_every_few_seconds_under_flowing_data(world):
         assert channel.lost is None
     finally:
         await made.close()
+
+
+@pytest.mark.long
+async def test_five_thousand_tags_fit_into_one_encrypted_subscription(tmp_path, world):
+    options = {"secure": True, "acceptAll": True, "counters": 5000, "tickMs": 1000}
+    with NodeServer(tmp_path, **options) as server:
+        trusted = tmp_path / "trusted"
+        trusted.mkdir()
+        shutil.copy(next((tmp_path / "pki" / "own" / "certs").glob("*.pem")), trusted)
+        tags = {f"c{i}": {"type": "INT64", "s": f"c{i}"} for i in range(5000)}
+        device = instrument("device", profile(tags, period="1 s", group={"every_change": True}))
+        own = {"trusted_dir": trusted, "user": None, "timeout": "20 s"}
+        made = driver(server.url, device, **(world.settings | own))
+        async with line_of(made, device) as line:
+            await line.flows(0, 4999, within_s=60)
+            begun = line.values(0)[-1]
+            await line.flows(begun + 10, 4999, within_s=60)
+            assert len(made._subscriptions) == 1
+        for tag in (0, 2500, 4999):
+            assert line.judge(server.ticks(tag), tag) == 0

@@ -8,7 +8,7 @@ import pytest
 
 from drivers.serial_line.codec import compile_command
 from edgeagent.driver import BadReply, LinkLost
-from edgeagent.model.quality import UNCERTAIN
+from edgeagent.model.quality import BAD_CONFIGURATION_ERROR, UNCERTAIN
 from simulators.faults import Faults
 from tests.conformance.serial_line.instruments import LISTENED, POLLED, PROFILES, device, instrument
 
@@ -70,7 +70,7 @@ async def test_nothing_but_the_declared_requests_is_sent_whatever_the_wire_does(
     await bench.serve({"a": made}, faults=EVERY_FAULT)
     it = instrument(case)
     driver = bench.driver(it)
-    for _ in range(6):
+    for _ in range(3):
         try:
             await driver.connect()
             for group in it.groups * 2:
@@ -97,14 +97,8 @@ async def test_a_balance_that_is_not_at_rest_is_uncertain_and_one_at_rest_is_goo
     assert abs(resting.values[0] - 750.0) < 0.1
 
 
-@pytest.mark.parametrize(
-    ("profile", "disturbance", "shown"),
-    [
-        ("mettler-mt-sics", "switched_to_pounds", "'lb'"),
-        ("ami-186", "switched_to_inches", "'I'"),
-    ],
-)
-async def test_a_value_in_another_unit_is_refused(bench, profile, disturbance, shown):
+async def in_another_unit(bench, profile, disturbance):
+    """A driver whose instrument somebody has just switched to another unit."""
     case = next(case for case in POLLED if case.profile == profile)
     made, _ = device(case)
     await bench.serve({"a": made})
@@ -112,16 +106,34 @@ async def test_a_value_in_another_unit_is_refused(bench, profile, disturbance, s
     driver = bench.driver(it)
     await driver.connect()
     made.disturbances.begin(disturbance)
-    try:
-        frame = await driver.poll(it.groups[0])
-    except BadReply as error:
-        assert shown in error.detail
-        assert error.cause == "bad_reply"
-    else:
-        value = dict(zip((tag.name for tag in it.groups[0].tags), frame.values, strict=True))
-        assert value["weight"] is None
-        assert value["stable"] is False
-        assert frame.present == (1,)
+    return driver, it.groups[0]
+
+
+async def test_a_weight_in_pounds_is_refused_what_has_no_unit_is_kept(bench):
+    driver, group = await in_another_unit(bench, "mettler-mt-sics", "switched_to_pounds")
+    frame = await driver.poll(group)
+    assert (frame.values, frame.present) == ((None, False), (1,))
+    assert frame.status == (BAD_CONFIGURATION_ERROR, 0)
+
+
+@pytest.mark.parametrize(
+    ("profile", "disturbance", "shown"),
+    [
+        ("ami-186", "switched_to_inches", "level: the device states the unit 'I'"),
+        ("alicat-mc", "switched_to_slpm", None),
+    ],
+)
+async def test_the_unit_is_asked_where_the_value_does_not_bear_it(
+    bench, profile, disturbance, shown
+):
+    driver, group = await in_another_unit(bench, profile, disturbance)
+    if shown:
+        with pytest.raises(BadReply, match=shown):
+            await driver.poll(group)
+        return
+    frame = await driver.poll(group)
+    found = dict(zip((tag.name for tag in group.tags), frame.values, strict=True))
+    assert (found["mass_flow"], found["set_point"], found["gas"]) == (None, None, "N2")
 
 
 async def test_a_register_that_a_device_does_not_have_costs_one_silence(bench):

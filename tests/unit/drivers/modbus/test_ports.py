@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from drivers.modbus.line import LineWire
-from drivers.modbus.ports import refusal
 from drivers.modbus.settings import ModbusLinkSettings
+from drivers.serial_port import refusal
 from edgeagent.model.errors import LinkLost
 
 OURSELVES = f"{Path('/proc/self/comm').read_text().strip()} (process {os.getpid()})"

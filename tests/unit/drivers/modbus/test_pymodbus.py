@@ -1,4 +1,4 @@
-"""What ``drivers/modbus/connection.py`` relies on in pymodbus and no documentation promises.
+"""What ``drivers/connection.py`` relies on in pymodbus and no documentation promises.
 
 A failure here after an upgrade of pymodbus means: read the docstring of ``connection.py``, compare
 it with the new ``pymodbus/transport/transport.py``, adapt the one to the other.

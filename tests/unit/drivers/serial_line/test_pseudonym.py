@@ -19,7 +19,7 @@ def test_equal_texts_are_equal_within_a_site_and_unlike_between_two():
 
 def test_a_key_that_is_missing_or_short_is_refused_with_the_way_to_make_one(tmp_path):
     path = tmp_path / "key"
-    with pytest.raises(ValueError, match="No such file.*head -c 32 /dev/urandom"):
+    with pytest.raises(ValueError, match=r"No such file.*head -c 32 /dev/urandom"):
         read_key(path)
     path.write_bytes(b"short")
     with pytest.raises(ValueError, match="5 bytes"):
