@@ -224,9 +224,7 @@ class SlowJournal(TapeJournal):
         self.mended = 0
         self.broken: Exception | None = None
 
-    async def append(
-        self, records: Sequence[Record], *, checkpoint: bytes | None = None
-    ) -> list[Any]:
+    async def append(self, records: Sequence[Record], **_: Any) -> list[Any]:
         await asyncio.sleep(self.commit_takes_s)
         if self.broken is not None:
             raise self.broken

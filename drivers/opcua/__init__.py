@@ -25,13 +25,9 @@ def _open(
     settings: OpcUaLinkSettings, instruments: Sequence[Instrument], clock: Clock
 ) -> SubscribedDriver:
     # Here, so that checking a configuration does not load the protocol library.
-    from pathlib import Path
-
     from drivers.opcua.driver import OpcUaDriver
-    from drivers.opcua.trust import trusted_folder
 
-    trust = trusted_folder(settings.trusted_dir or Path("/nonexistent"))
-    return OpcUaDriver(settings, instruments, clock, trust)
+    return OpcUaDriver(settings, instruments, clock)
 
 
 DRIVER = DriverKind(

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from drivers.opcua.address import parse, resolve
 from edgeagent.model.profile import Strict
 from edgeagent.model.quantity import DurationNs
+from edgeagent.pki.folder import Folder
 
 
 class SecuritySettings(Strict):
@@ -56,11 +57,14 @@ class OpcUaLinkSettings(Strict):
         "switches it off",
     )
     certificate_file: Path | None = Field(
-        None, description="the agent's own certificate, DER or PEM; needed unless security is none"
+        None,
+        description="the agent's own certificate, DER or PEM; default: that of the site's PKI folder",
     )
-    key_file: Path | None = Field(None, description="its private key")
+    key_file: Path | None = Field(None, description="its private key; goes with certificate_file")
     trusted_dir: Path | None = Field(
-        None, description="folder with the server certificates that a person has accepted"
+        None,
+        description="folder with the server certificates that a person has accepted; default: "
+        "trusted in the site's PKI folder",
     )
     user: UserSettings | None = Field(None, description="default: anonymous")
     timeout: DurationNs = Field(4 * 10**9, description="longest wait for each answer")
@@ -68,6 +72,7 @@ class OpcUaLinkSettings(Strict):
         300 * 10**9,
         description="how long the server keeps session and subscriptions for an agent that is away",
     )
+    _pki: Path | None = PrivateAttr(None)
 
     @field_validator("url")
     @classmethod
@@ -92,14 +97,29 @@ class OpcUaLinkSettings(Strict):
 
     @model_validator(mode="after")
     def _complete(self) -> "OpcUaLinkSettings":
-        if self.security is not None:
-            needed = ("certificate_file", "key_file", "trusted_dir")
-            missing = [key for key in needed if getattr(self, key) is None]
-            if missing:
-                raise ValueError(
-                    f"security needs {', '.join(missing)}; add them, or write 'security: none'"
-                )
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together; add the other one")
         return self
+
+    def at_site(self, pki: Path) -> "OpcUaLinkSettings":
+        """Return these settings at a site whose PKI folder this is."""
+        placed = self.model_copy()
+        placed._pki = pki
+        return placed
+
+    @property
+    def pki(self) -> Folder:
+        """Where certificates are looked for, and kept when they are refused."""
+        root = self._pki or self.trusted_dir
+        assert root is not None, "the agent places a link at its site"
+        return Folder(root, self.trusted_dir)
+
+    @property
+    def own_files(self) -> tuple[Path, Path]:
+        """The agent's certificate and its key."""
+        if self.certificate_file is not None and self.key_file is not None:
+            return self.certificate_file, self.key_file
+        return self.pki.own_certificate, self.pki.own_key
 
 
 class OpcUaInstrumentSettings(Strict):

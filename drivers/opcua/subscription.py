@@ -173,7 +173,8 @@ async def republish(
         raise
     if notification.service_result >> 31:
         raise Refused(notification.service_result)
-    return notification
+    is_it = notification.data > 0 and notification.sequence == subscription.expected
+    return notification if is_it else None  # some servers answer with a message about nothing
 
 
 async def transfer(channel: Channel, numbers: Sequence[int]) -> dict[int, tuple[int, ...]]:

@@ -1,15 +1,20 @@
 """Whom we believe: the one place that decides about a server's certificate.
 
-Nothing is trusted that a person has not put into the folder, and nothing is accepted instead.
+Nothing is trusted that a person has not put into the PKI folder, itself or by the authority that
+issued it, and nothing is accepted instead. What is refused is kept, so that it can be looked at.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
+from edgeagent.pki.certificate import Certificate, PkiError, printable, read_certificate
+from edgeagent.pki.folder import Folder, keep_rejected
+from edgeagent.pki.judge import Believed, Doubt, judge
+
+PREFIX_CHARACTERS = 12
+"""Of a fingerprint: enough to name one certificate of a site."""
 
 
 class Untrusted(Exception):
@@ -19,65 +24,78 @@ class Untrusted(Exception):
 class Trust(Protocol):
     """Says whether a server may be talked to; called before a secure channel is opened."""
 
-    def __call__(self, certificate: bytes, application_uri: str, now_utc_ns: int) -> None:
-        """Accept a server.
+    def __call__(
+        self, certificate: bytes, application_uri: str, host: str, now_utc_ns: int
+    ) -> None:
+        """Accept a server. May read and write files.
 
         :param certificate: DER, as the server sent it (of a chain the first)
         :param application_uri: what the server calls itself
+        :param host: where it was found
         :param now_utc_ns: the agent's time
         :raises Untrusted: if it is not accepted
         """
 
 
-def fingerprint(certificate: bytes) -> str:
-    """Return the SHA-256 fingerprint by which people compare certificates."""
-    return x509.load_der_x509_certificate(certificate).fingerprint(hashes.SHA256()).hex()
+def folder_trust(folder: Folder) -> Trust:
+    """Accept whom the PKI folder says; it is read anew for each connection."""
 
-
-def trusted_folder(folder: Path) -> Trust:
-    """Accept only certificates that lie in ``folder`` (``*.der`` or ``*.pem``), byte for byte."""
-
-    def trust(certificate: bytes, application_uri: str, now_utc_ns: int) -> None:
+    def trust(certificate: bytes, application_uri: str, host: str, now_utc_ns: int) -> None:
         try:
-            stated = x509.load_der_x509_certificate(certificate)
-        except ValueError as error:
-            raise Untrusted(f"the server's certificate cannot be read: {error}") from None
-        who = f"the server's certificate {stated.subject.rfc4514_string()!r}"
-        if certificate not in _certificates(folder):
-            raise Untrusted(
-                f"{who} is not trusted; compare its SHA-256 fingerprint "
-                f"{fingerprint(certificate)} with the server's, then put it into {folder}"
-            )
+            shown = read_certificate(certificate)
+        except PkiError as error:
+            raise Untrusted(f"the server's certificate {error}") from None
+        believed = Believed.of(folder)
         now = datetime.fromtimestamp(now_utc_ns / 1e9, UTC)
-        if now > stated.not_valid_after_utc:
-            raise Untrusted(f"{who} expired on {stated.not_valid_after_utc:%Y-%m-%d}; renew it")
-        if now < stated.not_valid_before_utc:
-            begin = f"{stated.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
-            raise Untrusted(f"{who} is valid only from {begin}; check the clocks of both sides")
-        if application_uri not in _uris(stated):
-            raise Untrusted(f"{who} is not of {application_uri!r}, as the server calls itself")
+        doubts = judge(shown, believed, uri=application_uri, host=host, now=now)
+        if not doubts:
+            return
+        who = f"the server's certificate {shown.subject!r}"
+        if all(doubt.kind == "time" for doubt in doubts):  # a matter of clocks, not of trust
+            raise Untrusted(f"{who} {_joined(doubts)}")
+        failure = _kept(folder, shown)
+        if all(doubt.kind != "untrusted" for doubt in doubts):
+            raise Untrusted(f"{who} {_joined(doubts)}{failure}")
+        others = [doubt for doubt in doubts if doubt.kind != "untrusted"]
+        besides = f"; besides, it {_joined(others)}" if others else ""
+        raise Untrusted(f"{_unknown(folder, believed, shown, who)}{failure}{besides}")
 
     return trust
 
 
-def _certificates(folder: Path) -> set[bytes]:
-    found = set()
-    for path in (*folder.glob("*.der"), *folder.glob("*.crt"), *folder.glob("*.pem")):
-        try:
-            raw = path.read_bytes()
-            is_pem = raw.startswith(b"-----")
-            parsed = (x509.load_pem_x509_certificate if is_pem else x509.load_der_x509_certificate)(
-                raw
-            )
-        except (OSError, ValueError):
-            continue
-        found.add(parsed.public_bytes(Encoding.DER))
-    return found
+def _joined(doubts: Sequence[Doubt]) -> str:
+    return "; it ".join(doubt.text for doubt in doubts)
 
 
-def _uris(certificate: x509.Certificate) -> list[str]:
+def _unknown(folder: Folder, believed: Believed, shown: Certificate, who: str) -> str:
+    """Say that nobody has accepted it, how it differs from what was known, and what to type."""
+    accept = f"put it into {folder.trusted}"
+    if folder.trusted is None:
+        prefix = shown.fingerprint[:PREFIX_CHARACTERS]
+        accept = f"type: edgeagent certs trust {prefix} --reason '...'"
+    known = believed.same_application(shown)
+    if known:
+        return (
+            f"{who} has changed: {_dated(shown)}, instead of {_dated(known[0])} that is trusted; "
+            f"if the server was given a new one, compare the fingerprint with it, then {accept}; "
+            "if not, somebody else may answer in its place"
+        )
+    return (
+        f"{who} is not trusted; compare its SHA-256 fingerprint {shown.fingerprint} with the "
+        f"server's, then {accept}"
+    )
+
+
+def _dated(certificate: Certificate) -> str:
+    begin, end = certificate.not_before, certificate.not_after
+    return f"{certificate.fingerprint}, valid {begin:%Y-%m-%d} to {end:%Y-%m-%d}"
+
+
+def _kept(folder: Folder, shown: Certificate) -> str:
+    """Keep a refused certificate; return what went wrong with that."""
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
-        return []
-    return names.get_values_for_type(x509.UniformResourceIdentifier)
+        keep_rejected(folder, shown)
+    except OSError as error:
+        path: Path = folder.place("rejected")
+        return f"; it could not be kept in {path}: {printable(error.strerror or str(error))}"
+    return ""

@@ -4,7 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from drivers.serial_port import device_faults
@@ -99,3 +105,10 @@ class SerialLineInstrumentSettings(Strict):
         description="key of the site, 32 bytes or more, where the profile has texts of class "
         "pseudonym",
     )
+
+    @field_validator("pseudonym_key_file")
+    @classmethod
+    def _whole(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_absolute():
+            raise ValueError(f"{path} depends on where the agent starts; write the whole path")
+        return path

@@ -3,10 +3,11 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import apsw
@@ -85,10 +86,10 @@ class Journal:
         self._store: Store | None = None
         self._view: Reader | None = None
         self._moved: dict[tuple[str, int, Lane], Cursor] = {}
-        self._changed: dict[str, Consumer] = {}
         self.epochs: tuple[Epoch, ...] = ()
         self.consumers: dict[str, Consumer] = {}
         self.cursors: dict[tuple[str, int, Lane], Cursor] = {}
+        self.notes: dict[str, bytes] = {}
         self.heads: dict[Lane, tuple[int, bytes]] = {}
         self.mended = 0
 
@@ -115,8 +116,8 @@ class Journal:
 
     async def _load(self) -> None:
         view = self._reading()
-        self.epochs, self.consumers, cursors = await self._in_reader(
-            lambda: (view.epochs(), view.consumers(), view.cursors())
+        self.epochs, self.consumers, cursors, self.notes = await self._in_reader(
+            lambda: (view.epochs(), view.consumers(), view.cursors(), view.notes())
         )
         self.cursors = {**cursors, **self._moved}
         self.heads = {lane: self._writing().head(lane) for lane in Lane}
@@ -166,45 +167,59 @@ class Journal:
             store.close()
 
     async def append(
-        self, records: Sequence[Record], *, checkpoint: bytes | None = None
+        self,
+        records: Sequence[Record],
+        *,
+        checkpoint: bytes | None = None,
+        consumers: Mapping[str, Consumer] = MappingProxyType({}),
+        notes: Mapping[str, bytes | None] = MappingProxyType({}),
     ) -> list[Committed]:
-        """Write records; they are on disk when it returns.
+        """Write records and the states that they tell of; they are on disk when it returns.
 
         A failed write or sync closes the file, opens it again, proves what is there and writes
         what is missing.
 
+        :param checkpoint: an opaque state that is true after these records
+        :param consumers: by name; they hold from now on
+        :param notes: contents by name; ``None`` lets one go
         :raises JournalFull: the disk is full; the same records can be appended again
         :raises JournalFailed: it could not be mended
         """
         moved, self._moved = self._moved, {}
-        changed, self._changed = self._changed, {}
         try:
             committed = await self._in_writer(
-                lambda: self._commit(records, checkpoint, moved, changed.values())
+                lambda: self._write_all(
+                    records,
+                    lambda store: store.commit(
+                        records,
+                        checkpoint=checkpoint,
+                        cursors=moved,
+                        consumers=consumers.values(),
+                        notes=notes,
+                    ),
+                )
             )
         except BaseException:
             self._moved = {**moved, **self._moved}
-            self._changed = {**changed, **self._changed}
             raise
-        self.consumers.update(changed)
+        self.consumers.update(consumers)
+        self._take_note(notes)
         for part in committed:
             self.heads[part.lane] = (part.last, part.chain)
         return committed
 
-    def _commit(
-        self,
-        records: Sequence[Record],
-        checkpoint: bytes | None,
-        cursors: Mapping[tuple[str, int, Lane], Cursor],
-        consumers: Collection[Consumer],
+    def _write_all(
+        self, records: Sequence[Record], commit: Callable[[Store], list[Committed]]
     ) -> list[Committed]:
         before = {lane: self._writing().head(lane) for lane in Lane}
-        return self._write(
-            lambda store: store.commit(
-                records, checkpoint=checkpoint, cursors=cursors, consumers=consumers
-            ),
-            lambda store: self._already_there(store, records, before),
-        )
+        return self._write(commit, lambda store: self._already_there(store, records, before))
+
+    def _take_note(self, noted: Mapping[str, bytes | None]) -> None:
+        for name, content in noted.items():
+            if content is None:
+                self.notes.pop(name, None)
+            else:
+                self.notes[name] = content
 
     def _write(
         self, work: Callable[[Store], T], find: Callable[[Store], T | None] = lambda _: None
@@ -403,10 +418,6 @@ class Journal:
         """Move a cursor; written with the next commit (a lost move only repeats a delivery)."""
         key = (consumer, epoch.number, lane)
         self.cursors[key] = self._moved[key] = cursor
-
-    def set_consumer(self, consumer: Consumer) -> None:
-        """Change a consumer's state with the next commit: it holds when what records it does."""
-        self._changed[consumer.name] = consumer
 
     async def save_consumer(self, consumer: Consumer) -> None:
         """Write a consumer's state.

@@ -38,8 +38,9 @@ CREATE TABLE cursor (
   PRIMARY KEY (consumer, epoch, lane)) WITHOUT ROWID;
 """
 
-# A block has the key of its last row. `layout` notes which agent took which step, and when.
-_BLOCKS_AND_PURGE = """
+# A block has the key of its last row. A note is a state that an agent takes up again, by name.
+# `layout` says which agent took which step, and when.
+_BLOCKS_PURGE_NOTES = """
 CREATE TABLE data_block (
   key INTEGER PRIMARY KEY, first INTEGER NOT NULL, crc INTEGER NOT NULL, chain BLOB,
   content BLOB NOT NULL);
@@ -52,11 +53,13 @@ CREATE TABLE evidence_block (
 CREATE TABLE purged (
   epoch INTEGER NOT NULL, what TEXT NOT NULL, upto INTEGER NOT NULL, chain BLOB,
   PRIMARY KEY (epoch, what)) WITHOUT ROWID;
+CREATE TABLE note (
+  name TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE layout (
   version INTEGER PRIMARY KEY, agent TEXT NOT NULL, utc_ns INTEGER NOT NULL);
 """
 
-STEPS: tuple[str, ...] = (_FIRST, _BLOCKS_AND_PURGE)
+STEPS: tuple[str, ...] = (_FIRST, _BLOCKS_PURGE_NOTES)
 """Step *n* leads from layout *n* to layout *n* + 1; layout 0 is an empty file."""
 
 LAYOUT_VERSION = len(STEPS)

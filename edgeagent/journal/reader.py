@@ -374,6 +374,10 @@ class Reader:
         rows = self._db.execute("SELECT name, state, incarnation FROM consumer ORDER BY name")
         return {row[0]: Consumer(*row) for row in rows}
 
+    def notes(self) -> dict[str, bytes]:
+        """Return every note by name."""
+        return {name: content for name, content in self._db.execute("SELECT * FROM note")}
+
     def cursors(self) -> dict[tuple[str, int, Lane], Cursor]:
         """Return every cursor by (consumer, epoch number, lane)."""
         rows = self._db.execute("SELECT consumer, epoch, lane, upto, chain FROM cursor")

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from edgeagent.journal.held import SEQ_MASK, Committed, Epoch
+from edgeagent.journal.held import SEQ_MASK, Committed, Consumer, Epoch
 from edgeagent.journal.journal import Journal
 from edgeagent.model.clock import Clock
 from edgeagent.model.errors import JournalFull
@@ -73,6 +73,8 @@ class Recorder:
         self._held_bytes_max = held_bytes_max
         self._pending: list[Record] = []
         self._pending_bytes = 0
+        self._consumers: dict[str, Consumer] = {}
+        self._notes: dict[str, bytes | None] = {}
         self._polls_due = 0
         self._due: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
@@ -177,6 +179,14 @@ class Recorder:
             loop = asyncio.get_running_loop()
             self._due = loop.call_later(self._commit_within_s, self._wake.set)
 
+    def change_consumer(self, consumer: Consumer) -> None:
+        """Change a consumer's state in one commit with the records that were put since the last."""
+        self._consumers[consumer.name] = consumer
+
+    def note(self, name: str, content: bytes | None) -> None:
+        """Keep a state under a name, or let it go; in one commit as :meth:`change_consumer`."""
+        self._notes[name] = content
+
     def poll_started(self) -> None:
         """One more answer of this tick is on its way."""
         self._polls_due += 1
@@ -252,10 +262,16 @@ class Recorder:
         self._waiters = []
         epoch_wanted, self._epoch_wanted = self._epoch_wanted, None
         checkpoint = self._checkpoint_due()
-        if records or checkpoint:
+        consumers, self._consumers = self._consumers, {}
+        notes, self._notes = self._notes, {}
+        if records or checkpoint or consumers or notes:
             loop = asyncio.get_running_loop()
             began_s = self.committing_since_s = loop.time()
-            await self._write(lambda: self.journal.append(records, checkpoint=checkpoint))
+            await self._write(
+                lambda: self.journal.append(
+                    records, checkpoint=checkpoint, consumers=consumers, notes=notes
+                )
+            )
             self.commits.add(loop.time(), loop.time() - began_s)
             self.committing_since_s = None
             if checkpoint is not None:

@@ -119,12 +119,14 @@ class Store(Reader):
         checkpoint: bytes | None = None,
         cursors: Mapping[tuple[str, int, Lane], Cursor] | None = None,
         consumers: Iterable[Consumer] = (),
+        notes: Mapping[str, bytes | None] | None = None,
     ) -> list[Committed]:
-        """Give the records their numbers and write them, with cursors and consumers, in one transaction.
+        """Give the records their numbers and write them, in one transaction with the rest.
 
         On disk when it returns; when it raises, nothing has happened.
 
         :param checkpoint: an opaque state that is true after these records
+        :param notes: contents by name; ``None`` lets one go
         """
         parts = [self._prepare(lane, records) for lane in Lane]
         done = [part for part in parts if part is not None]
@@ -139,6 +141,7 @@ class Store(Reader):
             self._save_cursors(cursors or {})
             for consumer in consumers:
                 self.save_consumer(consumer)
+            self._save_notes(notes or {})
         for part in done:
             self._lanes[part.lane] = self._lanes[part.lane].followed_by(part)
         return done
@@ -214,6 +217,13 @@ class Store(Reader):
             "  AND d.kind = 'C') ORDER BY kind, number"
         )
         return [Record(Lane(lane), kind, tail, number=number) for lane, kind, number, tail in rows]
+
+    def _save_notes(self, notes: Mapping[str, bytes | None]) -> None:
+        for name, content in notes.items():
+            if content is None:
+                self._db.execute("DELETE FROM note WHERE name = ?", (name,))
+            else:
+                self._db.execute("REPLACE INTO note VALUES (?, ?)", (name, content))
 
     def save_consumer(self, consumer: Consumer) -> None:
         """Write a consumer's state at once."""

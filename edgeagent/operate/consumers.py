@@ -52,7 +52,7 @@ async def _change(recorder: Recorder, verb: str, act: Act) -> dict[str, Any]:
     if before not in rule.allowed:
         raise ActRefused(f"{name} is {before or 'not enrolled'}: cannot {verb}")
     incarnation = known.incarnation if known and verb != "enrol" else None
-    recorder.journal.set_consumer(Consumer(name, rule.after, incarnation))
+    recorder.change_consumer(Consumer(name, rule.after, incarnation))
     recorder.event(
         rule.event,
         "info",

@@ -1,9 +1,9 @@
 """Advantech ADAM-4018+, eight thermocouples, Modbus RTU.
 
-Sources: ADAM-4000 series manual, chapter 5 (type codes 0E, 0F and 10: J 0 to 760 C, K 0 to 1370 C, T
--100 to 400 C; what a value outside its range becomes) and appendix G (Modbus mapping); Advantech's
-answer 1-2C1EWF on scaling, whose example is type J: 26.43 C is 2279. Registers 40001 to 40008 hold
-channels 0 to 7 as unsigned numbers that span the range of the type code.
+Sources: ADAM-4000 series manual, chapter 5 (type codes 0E, 0F and 10: J 0 to 760 C, K 0 to 1370 C,
+T -100 to 400 C; what a value outside its range becomes) and appendix G (Modbus mapping);
+Advantech's answer 1-2C1EWF on scaling, whose example is type J: 26.43 C is 2279. Registers 40001 to
+40008 hold channels 0 to 7 as unsigned numbers that span the range of the type code.
 
 Assumed: as for the ADAM-4015, of the same series. 65535 stands for a value above the range, an
 open wire and an unused channel, 0 for a value below it; each channel has a type code of its own

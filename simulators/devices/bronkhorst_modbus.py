@@ -4,7 +4,8 @@ Sources: Bronkhorst 9.17.035 "Modbus slave interface" as quoted by the map bronk
 of mbmap-library (addresses as on the wire, high word first, 19200 8E1, address 1); parameter
 table of the vendor's package bronkhorst-propar 1.3.0. Every entry follows one rule, by which
 others are found: 16 bits at process * 32 + parameter, 32 bits and text at 0x8000 + process * 256
-+ parameter * 8.
++ parameter * 8. By it the text at 61704, which the map calls the model, is the device type
+(process 113, parameter 1), and the model (parameter 2) stands at 61712.
 
 From these: measure and set-point count 32000 for 100 %; a measure above 41942 is negative, less
 65536. Assumed: the flow of the process is in normal millilitres per minute; text has its first
@@ -46,14 +47,15 @@ def address_32(process: int, parameter: int) -> int:
 class BronkhorstModbusSettings:
     """One instrument. Texts are made up in the form that the vendor uses."""
 
-    model: str = "F-201CV-500-RAD"
+    device_type: str = "DMFC"
+    model: str = "F-201CV-500RAD"
     serial_number: str = "M17200812B"
     firmware: str = "V1.12"
     fluid: str = "AIR"
     capacity_unit: str = "mln/min"
 
     def __post_init__(self) -> None:
-        rooms = (("model", 16), ("serial_number", 16), ("firmware", 16))
+        rooms = (("device_type", 6), ("model", 14), ("serial_number", 16), ("firmware", 16))
         for key, room in (*rooms, ("fluid", 10), ("capacity_unit", 7)):
             text: str = getattr(self, key)
             require(
@@ -71,7 +73,8 @@ class BronkhorstModbus(ModbusDevice):
         self._process = process
         self._counted_ml = 0.0
         self._fixed = (
-            placed(address_32(113, 2), ascii_text(settings.model, 8))
+            placed(address_32(113, 1), ascii_text(settings.device_type, 8))
+            | placed(address_32(113, 2), ascii_text(settings.model, 8))
             | placed(address_32(113, 3), ascii_text(settings.serial_number, 8))
             | placed(address_32(113, 5), ascii_text(settings.firmware, 8))
             | placed(address_32(1, 17), ascii_text(settings.fluid, 5))

@@ -10,6 +10,7 @@ from drivers.serial_line.codec import compile_command
 from edgeagent.driver import BadReply, LinkLost
 from edgeagent.model.quality import BAD_CONFIGURATION_ERROR, UNCERTAIN
 from simulators.faults import Faults
+from simulators.settings import Range
 from tests.conformance.serial_line.instruments import LISTENED, POLLED, PROFILES, device, instrument
 
 EVERY_FAULT = Faults(
@@ -149,3 +150,48 @@ async def test_a_register_that_a_device_does_not_have_costs_one_silence(bench):
         frame = await driver.poll(it.groups[0])
         assert frame.present == (0, 2, 3)
     assert bench.server.requests.count(b"{M3A****\r\n") == 1
+
+
+STALE = Faults(
+    seed=11,
+    no_answer=0.05,
+    late_answer=0.1,
+    late_answer_s=Range(0.16, 0.25),
+    duplicate_reply=0.1,
+    truncated_reply=0.05,
+    byte_by_byte=0.1,
+    byte_gap_s=0.0005,
+)
+
+
+@pytest.mark.parametrize("profile", ["mettler-mt-sics", "lakeshore-218", "alicat-mc", "ami-186"])
+async def test_every_value_was_said_in_answer_to_its_own_request(bench, profile):
+    """Late, double and half replies abound; none is ever taken for the reply to a later request."""
+    case = next(case for case in POLLED if case.profile == profile)
+    made, process = device(case)
+    said: list[bytes] = []
+    answer = made.answer
+
+    def noted(request: bytes) -> bytes:
+        process.step(1.0)  # so that no two values are alike
+        said.append(answer(request))
+        return said[-1]
+
+    made.answer = noted
+    await bench.serve({"a": made}, faults=STALE)
+    it = instrument(case)
+    driver = bench.driver(it)
+    good = 0
+    await driver.connect()
+    for _ in range(25):
+        said.clear()
+        try:
+            frame = await driver.poll(it.groups[0])
+        except BadReply:
+            continue
+        except LinkLost:
+            await driver.connect()
+            continue
+        assert frame.raw in b"".join(said)
+        good += 1
+    assert good > 5

@@ -245,16 +245,30 @@ async def test_a_change_of_a_consumer_holds_with_the_record_of_it_or_not_at_all(
         finally:
             reader.close()
 
-    journal.set_consumer(enrolled)
+    act: dict[str, Any] = {"consumers": {"central": enrolled}}
     assert (journal.consumers, found()) == ({}, ({}, 0))
     disk.fill()
     with pytest.raises(JournalFull):
-        await journal.append([event("consumer.enrolled")])
+        await journal.append([event("consumer.enrolled")], **act)
     assert (journal.consumers, found()) == ({}, ({}, 0))
     disk.heal()
-    await journal.append([event("consumer.enrolled")])
+    await journal.append([event("consumer.enrolled")], **act)
     assert journal.consumers == {"central": enrolled}
     assert found() == ({"central": enrolled}, 1)
+
+
+async def test_a_note_is_written_with_its_records_and_found_again(disk, journal):
+    await journal.append([frame(1.0)], notes={"job/1": b"one", "job/2": b"two"})
+    disk.fill()
+    with pytest.raises(JournalFull):
+        await journal.append([frame(2.0)], notes={"job/1": b"gone on"})
+    assert journal.notes == {"job/1": b"one", "job/2": b"two"}
+    disk.heal()
+    await journal.append([frame(2.0)], notes={"job/1": b"gone on", "job/2": None})
+    await journal.close()
+    again = await Journal.open(disk.directory, ManualClock(), vfs=disk.name)
+    assert again.notes == {"job/1": b"gone on"}
+    await again.close()
 
 
 # -- epochs ------------------------------------------------------------------------------------

@@ -1,9 +1,13 @@
 """From bytes to values: the examples of the manuals, and that nothing else becomes a value."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
+from drivers.serial_line import DRIVER
 from drivers.serial_line.codec import (
     BadLine,
     Missing,
@@ -295,3 +299,25 @@ def test_what_does_not_fit_is_not_quoted_where_it_may_name_a_person():
     with pytest.raises(BadLine) as caught:
         command("barcode-scanner", "scan").decode(b"DONOR\x80\r")
     assert "DONOR" not in str(caught.value)
+
+
+# -- the documentation -------------------------------------------------------------------------
+
+
+def test_the_example_of_the_documentation_is_a_valid_profile_and_reads_its_table():
+    page = Path(__file__).parents[4] / "docs" / "adding-an-instrument.md"
+    section = page.read_text(encoding="utf-8").split("\n## Lines of text\n")[1]
+    example = section.split("```yaml\n")[1].split("```")[0]
+    profile = DRIVER.profile.model_validate(YAML(typ="safe", pure=True).load(example))
+    tag = profile.groups["level"].tags["level"]
+    level = compile_command(profile, "level", "2")
+    assert level.sent == b"2?L\r"
+    assert value_of(tag, level.decode(b"2:+045.2 cm\r").found) == (45.2, quality.GOOD)
+    assert value_of(tag, level.decode(b"2:----\r").found) == (None, quality.BAD_SENSOR_FAILURE)
+    with pytest.raises(Missing, match="'in'"):
+        value_of(tag, level.decode(b"2:+017.8 in\r").found)
+    assert level.decode(b"2:ERR\r").found.status == quality.BAD_NOT_SUPPORTED
+    with pytest.raises(BadLine):
+        level.decode(b"1:+045.2 cm\r")
+    who = compile_command(profile, "identity", "2").decode(b"2:L10;0815;1.3\r").found
+    assert who["serial_number"].text == "0815"
