@@ -11,6 +11,7 @@ import structlog
 
 from edgeagent import __version__
 from edgeagent.acquire.acquisition import Acquisition
+from edgeagent.acquire.backfill import Backfill
 from edgeagent.configure import SitePlan
 from edgeagent.journal import Journal, Recorder
 from edgeagent.journal.journal import StateDirectory
@@ -20,6 +21,7 @@ from edgeagent.operate.access import account_of, every_role
 from edgeagent.operate.acts import ActRefused, Acts
 from edgeagent.operate.consumers import consumer_acts
 from edgeagent.operate.control import serve_control
+from edgeagent.operate.history import History
 from edgeagent.operate.links import Links, cancel, open_drivers
 from edgeagent.operate.look import Looks
 from edgeagent.operate.notify import Notifier, keep_alive
@@ -95,11 +97,15 @@ async def _run(plan: SitePlan, clock: Clock, journal: Journal, stop: asyncio.Eve
         recorder.event(
             "agent.started", "info", f"edgeagent {__version__} started", agent=__version__
         )
-        links = Links(tasks, acquisition, random)
+        backfill = Backfill(acquisition, random)
+        acquisition.continuity.on_stretch = backfill.gap_ended
+        links = Links(tasks, acquisition, random, backfill)
         configuration = Configuration(plan, recorder, acquisition, links, stream)
-        acts = Acts(recorder, [configuration.act(), *consumer_acts(recorder)])
+        history = History(backfill, acquisition)
+        acts = Acts(recorder, [configuration.act(), *consumer_acts(recorder), *history.acts()])
         retention = Retention(recorder, settings.journal, settings.state_dir)
         agent = Agent(configuration, recorder, acquisition, stream, retention.state)
+        agent.backfill = backfill
         looks, listening = Looks(settings.state_dir), asyncio.Event()
         links.start(plan.links, open_drivers(plan.links, clock))
         others = [

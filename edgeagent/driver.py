@@ -10,9 +10,10 @@ instrument gave no usable answer. Anything else it raises is a defect: acquisiti
 a lost link and records it with its traceback.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -23,13 +24,17 @@ from edgeagent.model.profile import Profile
 
 __all__ = [
     "BadReply",
+    "Draft",
     "DriverKind",
     "Frame",
     "GroupSchema",
+    "Historian",
+    "HistoryPiece",
     "Identity",
     "Instrument",
     "LinkLost",
     "Loss",
+    "MarkingDriver",
     "PolledDriver",
     "SubscribedDriver",
 ]
@@ -103,8 +108,10 @@ class SubscribedDriver(Protocol):
         :raises LinkLost: if the link cannot be opened
         """
 
-    async def next(self) -> Sequence[Frame | Loss]:
+    async def next(self) -> Sequence[Frame | Loss | Identity]:
         """Wait for what the device pushes next, in order. Safe to cancel.
+
+        An identity says who is there from here on.
 
         :raises LinkLost: if the link is gone
         """
@@ -116,8 +123,68 @@ class SubscribedDriver(Protocol):
         """Close at any time, any number of times. Never raises."""
 
 
+@runtime_checkable
+class MarkingDriver(Protocol):
+    """What a subscribed driver can do besides that says how far it has come (``Frame.marks``)."""
+
+    def take_up(self, marks: Mapping[GroupSchema, Mapping[str, str]]) -> None:
+        """Take note, before the first connect, of the marks of all frames that are stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A profile that a driver proposes after a look at a device; a person approves it.
+
+    :ivar profile: a name for it
+    :ivar summary: what was found, in one line
+    :ivar text: the YAML of the profile under the name that it is given. It bears the key ``draft``,
+        with which ``edgeagent check`` refuses it
+    """
+
+    profile: str
+    summary: str
+    text: Callable[[str], str]
+
+
+def _as_stated(settings: Any, pki: Path) -> Any:
+    return settings
+
+
 def _fits(instrument: Instrument, others: Sequence[Instrument]) -> str | None:
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPiece:
+    """What a device remembers of a stretch of time, as far as one request gave it.
+
+    :ivar frames: the oldest first, with the device's own time and the origin *back-fill*
+    :ivar upto_utc_ns: up to here, in the device's time, everything was given; the end of the
+        stretch when there is no more
+    """
+
+    frames: tuple[Frame, ...]
+    upto_utc_ns: int
+
+
+@runtime_checkable
+class Historian(Protocol):
+    """What a driver can do besides whose devices remember."""
+
+    def remembers(self, group: GroupSchema) -> bool:
+        """Return whether history of this group may be asked for; known once connected."""
+
+    async def history(
+        self, group: GroupSchema, after_utc_ns: int, before_utc_ns: int
+    ) -> HistoryPiece:
+        """Ask for the oldest piece of an open interval, in the device's time.
+
+        Of a subscribed driver it may overlap with ``next`` and ``committed``; of a polled one it
+        never overlaps with another call.
+
+        :raises BadReply: if the device does not give it now: it is asked again later
+        :raises LinkLost: if the link is gone
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +201,11 @@ class DriverKind:
     :ivar open: makes the driver of one link; touches nothing until ``connect``
     :ivar misfit: says in words why an instrument's settings do not fit its profile, or it the
         others of its link, and behind a semicolon the mend, or ``None``
+    :ivar at_site: returns a link's settings at a site with this PKI folder
+        (:mod:`edgeagent.pki`); drivers that use certificates keep it, for :attr:`open`
+    :ivar discover: looks at what is there, where a link's settings and an instrument's lead, and
+        returns a draft for each device; acquires nothing. Raises :class:`LinkLost`. ``None`` where
+        devices of this protocol do not describe themselves
     """
 
     name: str
@@ -144,3 +216,5 @@ class DriverKind:
     clash: Callable[[Any, Any], str | None]
     open: Callable[[Any, Sequence[Instrument], Clock], PolledDriver | SubscribedDriver]
     misfit: Callable[[Instrument, Sequence[Instrument]], str | None] = _fits
+    at_site: Callable[[Any, Path], Any] = _as_stated
+    discover: Callable[[Any, Any, Clock], Awaitable[Sequence[Draft]]] | None = None

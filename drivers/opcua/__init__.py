@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from drivers.opcua.profile import OpcUaProfile
 from drivers.opcua.settings import OpcUaInstrumentSettings, OpcUaLinkSettings
-from edgeagent.driver import DriverKind, Instrument, SubscribedDriver
+from edgeagent.driver import Draft, DriverKind, Instrument, SubscribedDriver
 from edgeagent.model.clock import Clock
 
 __all__ = ["DRIVER"]
@@ -26,8 +26,18 @@ def _open(
 ) -> SubscribedDriver:
     # Here, so that checking a configuration does not load the protocol library.
     from drivers.opcua.driver import OpcUaDriver
+    from drivers.opcua.trust import folder_trust
 
-    return OpcUaDriver(settings, instruments, clock)
+    return OpcUaDriver(settings, instruments, clock, folder_trust(settings.pki))
+
+
+async def _discover(
+    settings: OpcUaLinkSettings, place: OpcUaInstrumentSettings, clock: Clock
+) -> Sequence[Draft]:
+    from drivers.opcua.discover import discover
+    from drivers.opcua.trust import folder_trust
+
+    return await discover(settings, place, clock, folder_trust(settings.pki))
 
 
 DRIVER = DriverKind(
@@ -38,4 +48,6 @@ DRIVER = DriverKind(
     endpoint=_endpoint,
     clash=_clash,
     open=_open,
+    discover=_discover,
+    at_site=OpcUaLinkSettings.at_site,
 )

@@ -8,7 +8,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from drivers.opcua.address import Address, parse, resolve
 from edgeagent.model.frame import DataType
-from edgeagent.model.profile import Group, IdentityItem, Name, Profile, Strict, Tag
+from edgeagent.model.profile import Group, IdentityItem, Name, Profile, Range, Strict, Tag
 from edgeagent.model.quantity import DurationNs
 
 OBJECTS = "i=85"
@@ -63,6 +63,14 @@ class Deadband(Strict):
         return self
 
 
+class Stated(Strict):
+    """What the server stated of a tag when a person approved it; compared at every connect."""
+
+    unit_id: int | None = Field(None, description="UnitId of the node's EngineeringUnits")
+    unit: str | None = Field(None, description="their DisplayName")
+    range: Range | None = Field(None, description="the node's EURange")
+
+
 class OpcUaTag(Tag, Located):
     """One value that is monitored."""
 
@@ -70,6 +78,9 @@ class OpcUaTag(Tag, Located):
         False, description="of a STRING: the whole array as a JSON array, written as text"
     )
     deadband: Deadband | None = None
+    stated: Stated | None = Field(
+        None, description="what the server stated when it was approved; a change is reported"
+    )
 
     @model_validator(mode="after")
     def _of_its_type(self) -> "OpcUaTag":

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -38,8 +39,9 @@ MENDS = {
     "differs; let its administrator trust it",
     "BadCertificateUntrusted": "let the server's administrator trust the agent's certificate",
     "BadCertificateTimeInvalid": "the agent's certificate has expired or is not valid yet for the "
-    "server's clock; renew it, or set the clock",
-    "BadCertificateUriInvalid": "make the agent's certificate anew, with its URI in it",
+    "server's clock; check the clocks of both sides, or renew it: edgeagent certs create --replace",
+    "BadCertificateUriInvalid": "make the agent's certificate anew: "
+    "edgeagent certs create --replace",
     "BadTooManySessions": "the server has no session left; end others there",
     "BadTcpEndpointUrlInvalid": "the server has no such endpoint; correct url",
 }
@@ -150,9 +152,13 @@ class Connector:
         settings = self._settings
         if settings.security is None:
             return None
-        assert settings.certificate_file is not None
-        assert settings.key_file is not None
-        return load_credentials(settings.certificate_file, settings.key_file)
+        certificate_file, key_file = settings.own_files
+        if settings.certificate_file is None and not certificate_file.exists():
+            raise LinkLost(
+                f"the agent has no certificate in {certificate_file.parent}; "
+                "type: edgeagent certs create --reason '...'"
+            )
+        return load_credentials(certificate_file, key_file)
 
     def _policy(self, own: Credentials | None, server: bytes) -> Any:
         security = self._settings.security
@@ -173,7 +179,10 @@ class Connector:
             raise LinkLost(_mended(f"the server names no endpoints: {error}")) from None
         finally:
             await channel.close()
-        return self._chosen(answer.Endpoints or [])
+        endpoint = self._chosen(answer.Endpoints or [])
+        if self._settings.security is not None:
+            await asyncio.to_thread(self._check, endpoint)
+        return endpoint
 
     def _chosen(self, offered: Sequence[Any]) -> "_Endpoint":
         security = self._settings.security
@@ -181,10 +190,11 @@ class Connector:
         uri = POLICIES[name].URI
         for endpoint in offered:
             if endpoint.SecurityPolicyUri == uri and endpoint.SecurityMode.name == mode:
-                certificate = _first(endpoint.ServerCertificate or b"")
-                if security is not None:
-                    self._check(certificate, endpoint.Server.ApplicationUri or "")
-                return _Endpoint(certificate, endpoint.UserIdentityTokens or [])
+                return _Endpoint(
+                    _first(endpoint.ServerCertificate or b""),
+                    endpoint.Server.ApplicationUri or "",
+                    endpoint.UserIdentityTokens or [],
+                )
         choices = sorted(
             {f"{e.SecurityPolicyUri.rpartition('#')[2]} {e.SecurityMode.name}" for e in offered}
         )
@@ -194,9 +204,10 @@ class Connector:
             "correct security, or the server"
         )
 
-    def _check(self, certificate: bytes, application_uri: str) -> None:
+    def _check(self, endpoint: "_Endpoint") -> None:
+        host = urlsplit(self._settings.url).hostname or ""
         try:
-            self._trust(certificate, application_uri, self._clock.utc_ns())
+            self._trust(endpoint.certificate, endpoint.uri, host, self._clock.utc_ns())
         except Untrusted as error:
             raise LinkLost(str(error)) from None
 
@@ -312,6 +323,7 @@ class _Endpoint:
     """What discovery tells of the endpoint that is used."""
 
     certificate: bytes
+    uri: str
     user_tokens: Sequence[Any]
 
 
@@ -336,7 +348,9 @@ def _own_uri(own: Credentials | None) -> str:
             )
             return extension.value.get_values_for_type(x509.UniformResourceIdentifier)[0]
         except (x509.ExtensionNotFound, IndexError):
-            raise LinkLost("the agent's certificate states no URI; make it anew") from None
+            raise LinkLost(
+                "the agent's certificate states no URI; type: edgeagent certs create --replace"
+            ) from None
     return APPLICATION_URI
 
 

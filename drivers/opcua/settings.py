@@ -58,7 +58,8 @@ class OpcUaLinkSettings(Strict):
     )
     certificate_file: Path | None = Field(
         None,
-        description="the agent's own certificate, DER or PEM; default: that of the site's PKI folder",
+        description="the agent's own certificate, DER or PEM; default: that in the site's PKI "
+        "folder",
     )
     key_file: Path | None = Field(None, description="its private key; goes with certificate_file")
     trusted_dir: Path | None = Field(
@@ -104,15 +105,13 @@ class OpcUaLinkSettings(Strict):
     def at_site(self, pki: Path) -> "OpcUaLinkSettings":
         """Return these settings at a site whose PKI folder this is."""
         placed = self.model_copy()
-        placed._pki = pki
+        placed._pki = pki  # noqa: SLF001 - our own
         return placed
 
     @property
     def pki(self) -> Folder:
         """Where certificates are looked for, and kept when they are refused."""
-        root = self._pki or self.trusted_dir
-        assert root is not None, "the agent places a link at its site"
-        return Folder(root, self.trusted_dir)
+        return Folder(self._pki or self.trusted_dir or Path("pki"), self.trusted_dir)
 
     @property
     def own_files(self) -> tuple[Path, Path]:

@@ -207,6 +207,8 @@ class Acquisition:
         self.frames += 1
         if frame.origin is Origin.LIVE:
             self._put(self.continuity.good(frame, context, skipped))
+        if frame.marks:
+            self.continuity.mark(str(group), dict(frame.marks))
         recorder.put(record)
 
     def miss(

@@ -4,7 +4,7 @@ A gap is recorded when it opens and again, under the same number, when it closes
 when the agent ended is taken up at the next start, so that a kill, too, is a gap with bounds.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -20,8 +20,24 @@ from edgeagent.model.record import (
     gap_record,
 )
 
+_MARKS = 14
+"""Position of the marks in a frame (``docs/mqtt.md`` section 3.3)."""
+
 Reason: TypeAlias = tuple[str, str | None]
 """Cause and detail of a gap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Time without values of a group, as the device's own clock bounds it.
+
+    :ivar bounds: of each tag concerned: index, time of the last value before, of the first after
+    :ivar why: what it belongs to, in words
+    """
+
+    group: GroupSchema
+    bounds: tuple[tuple[int, int, int], ...]
+    why: str
 
 
 @dataclass(slots=True)
@@ -79,10 +95,17 @@ class Line:
 
 
 class Continuity:
-    """The lines of all groups of this site, by ``instrument/group``."""
+    """The lines of all groups of this site, by ``instrument/group``.
+
+    :ivar on_stretch: is told of each gap that ended, where the device's own time bounds it
+    :ivar marks: what a driver is told after a restart, by ``instrument/group``. They outlive the
+        schema: what was read does not depend on it
+    """
 
     def __init__(self) -> None:
+        self.on_stretch: Callable[[Stretch], None] | None = None
         self.lines: dict[str, Line] = {}
+        self.marks: dict[str, dict[str, str]] = {}
         self.gaps_opened = 0
         self._boot_id: str | None = None
         self._next = 1
@@ -103,17 +126,21 @@ class Continuity:
             state = decode_json(checkpoint)
             self._next, self._boot_id = state["next"], state["boot_id"]
             self.lines = {key: _line(*known) for key, known in state["lines"].items()}
+            self.marks = state.get("marks", {})
         for entry in behind:
             self._replay(decode_json(entry.body), groups)
 
     def _replay(self, body: list[Any], groups: Mapping[int, tuple[str, int]]) -> None:
         if body[0] == "C":
             self.enter_boot(body[5].get("boot_id"))
-        elif body[0] == "F" and body[6] == Origin.LIVE:
-            line = self._replay_line(body[2], groups)
-            line.last = Bound(body[4], body[5])
-            if body[9] is not None:
-                line.stamp(body[9], body[8])
+        elif body[0] == "F":
+            if len(body) > _MARKS:
+                self.mark(groups[body[2]][0], body[_MARKS])
+            if body[6] == Origin.LIVE:
+                line = self._replay_line(body[2], groups)
+                line.last = Bound(body[4], body[5])
+                if body[9] is not None:
+                    line.stamp(body[9], body[8])
         elif body[0] == "G":
             self._replay_gap(body, groups)
 
@@ -148,7 +175,9 @@ class Continuity:
             ]
             for key, line in self.lines.items()
         }
-        return encode_json({"next": self._next, "boot_id": self._boot_id, "lines": lines})
+        return encode_json(
+            {"next": self._next, "boot_id": self._boot_id, "lines": lines, "marks": self.marks}
+        )
 
     # -- what happens now ----------------------------------------------------------------------
 
@@ -199,7 +228,9 @@ class Continuity:
         at = Instant(frame.received_utc_ns, frame.received_boot_ns)
         records: list[Record] = []
         if line.gaps or skipped or frame.present is not None:
+            open_before = dict(line.gaps)
             records = self._settle(line, frame, context, at, skipped)
+            self._tell(line, frame, open_before)
         line.last = Bound(*at)
         times, present = frame.source_utc_ns, frame.present
         if times is not None:
@@ -230,6 +261,10 @@ class Continuity:
         if loss.to_utc_ns is None:
             return []
         until = Bound(loss.to_utc_ns, None)
+        if loss.from_utc_ns is not None and self.on_stretch is not None:
+            concerned = range(line.count) if loss.tags is None else loss.tags
+            bounds = tuple((i, loss.from_utc_ns, loss.to_utc_ns) for i in concerned)
+            self.on_stretch(Stretch(loss.group, bounds, loss.cause))
         if loss.from_utc_ns == loss.to_utc_ns:
             return self._resume(line, context, at, until, loss.tags)
         tags = _among(line.due(), loss.tags)
@@ -254,6 +289,34 @@ class Continuity:
                 rest = self._new(gap.cause, gap.since, gap.detail, still)
                 records.append(self._open(line, context, at, rest))
         return records
+
+    def _tell(self, line: Line, frame: Frame, open_before: Mapping[int, OpenGap]) -> None:
+        """Tell of the gaps that this frame ended; it is not yet the last of its line."""
+        times = frame.source_utc_ns
+        if self.on_stretch is None or times is None:
+            return
+        before, present = line.sources(), frame.present
+        for number, gap in open_before.items():
+            if number in line.gaps:
+                continue
+            bounds = []
+            for index in gap.tags:
+                if present is not None and index not in present:
+                    continue
+                last, first = before[index], times if isinstance(times, int) else times[index]
+                if last is not None and first is not None and last < first:
+                    bounds.append((index, last, first))
+            if bounds:
+                self.on_stretch(Stretch(frame.group, tuple(bounds), f"gap {number}"))
+
+    def mark(self, key: str, marks: Mapping[str, str | None]) -> None:
+        """Take note of the marks of a frame of this group (``instrument/group``)."""
+        known = self.marks.setdefault(key, {})
+        for name, word in marks.items():
+            if word is None:
+                known.pop(name, None)
+            else:
+                known[name] = word
 
     def open_count(self) -> int:
         """Return how many gaps are open."""

@@ -54,7 +54,7 @@ def compile_encoder(
         else:
             present = encode_json(frame.present)
             text = _write_present(group, frame.present, conditioned)
-        tail = b"%d,%d,%d,%d,%d,%b,%b,%b,%b,%b,null,%b]" % (
+        tail = b"%d,%d,%d,%d,%d,%b,%b,%b,%b,%b,null,%b%b]" % (
             schema,
             context,
             frame.received_utc_ns,
@@ -68,6 +68,7 @@ def compile_encoder(
             _time_text(frame.server_utc_ns, frame.present),
             text,
             evidence_text(frame.raw),
+            b",%b" % encode_json(dict(frame.marks)) if frame.marks else b"",
         )
         long = frame.raw is not None and len(frame.raw) > EVIDENCE_INLINE_BYTES_MAX
         return Record(Lane.DATA, "F", tail, frame.raw if long else None)

@@ -7,11 +7,25 @@ from random import Random
 import structlog
 
 from edgeagent.acquire.acquisition import Acquisition
+from edgeagent.acquire.backfill import Backfill
 from edgeagent.acquire.link import keep_link
-from edgeagent.driver import Frame, Identity, Instrument, Loss, SubscribedDriver
+from edgeagent.driver import (
+    Frame,
+    Historian,
+    Identity,
+    Instrument,
+    Loss,
+    MarkingDriver,
+    SubscribedDriver,
+)
+from edgeagent.journal import Storing
+from edgeagent.model.frame import Origin
 
 WAIT_S_MAX = 3.0
 """Longest wait before the next attempt: what a device keeps for us, it does not keep for long."""
+
+FULL_LOOK_S = 1.0
+"""How often is looked whether a full journal takes history again."""
 
 log = structlog.get_logger()
 
@@ -26,8 +40,10 @@ class SubscribedLink:
         instruments: Sequence[Instrument],
         acquisition: Acquisition,
         random: Random,
+        backfill: Backfill | None = None,
     ) -> None:
         self._driver = driver
+        self._backfill = backfill
         self._acquisition = acquisition
         self._recorder = acquisition.recorder
         self._random = random
@@ -38,8 +54,10 @@ class SubscribedLink:
 
     async def run(self) -> None:
         """Keep the link up and take what comes, for ever; see :func:`keep_link`."""
-        lines = self._acquisition.continuity.lines
-        self._driver.resume({group: lines[str(group)].sources() for group in self._groups})
+        known = self._acquisition.continuity
+        self._driver.resume({group: known.lines[str(group)].sources() for group in self._groups})
+        if isinstance(self._driver, MarkingDriver):
+            self._driver.take_up({g: dict(known.marks.get(str(g), {})) for g in self._groups})
         await keep_link(
             self._driver, self._serve, self._acquisition, self.status, self._groups, self._random,
             WAIT_S_MAX,
@@ -48,6 +66,9 @@ class SubscribedLink:
     async def _serve(self, _: tuple[Identity, ...]) -> None:
         try:
             async with asyncio.TaskGroup() as both:
+                if self._backfill is not None and isinstance(self._driver, Historian):
+                    work = self._backfill.serve(self._driver, self._groups)
+                    both.create_task(work, name=f"{self.status.name}:history")
                 both.create_task(self._take_all(), name=f"{self.status.name}:next")
                 both.create_task(self._acknowledge(), name=f"{self.status.name}:committed")
         except ExceptionGroup as group:
@@ -65,12 +86,17 @@ class SubscribedLink:
             for item in await self._driver.next():
                 while not self._recorder.accepting:  # the device keeps what we do not take
                     await self._recorder.committed()
+                if isinstance(item, Identity):
+                    self._acquisition.identified(item)
+                    continue
                 if isinstance(item, Loss):
                     if item.to_utc_ns is None:
                         words = {"group": str(item.group), "cause": item.cause}
                         log.warning("values.lost", link=self.status.name, **words, why=item.detail)
                     self._acquisition.lose(item)
                     continue
+                while item.origin is Origin.BACKFILL and self._recorder.storing < Storing.ALL:
+                    await asyncio.sleep(FULL_LOOK_S)  # history can wait where it is kept
                 self._acquisition.take(item)
                 self.status.frames += 1
                 self._last = item

@@ -8,6 +8,7 @@ import click
 from edgeagent import __version__
 
 COMMANDS = {
+    "backfill": "edgeagent.cli.backfill:backfill",
     "check": "edgeagent.cli.check:check",
     "consumer": "edgeagent.cli.consumer:consumer",
     "demo": "edgeagent.cli.demo:demo",

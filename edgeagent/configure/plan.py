@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib import import_module, resources
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from edgeagent.configure.document import Document, Path_, parse_document, read_document
-from edgeagent.configure.place import SOCKET_NAME
+from edgeagent.configure.place import SOCKET_NAME, pki_of
 from edgeagent.configure.validate import validate
 from edgeagent.driver import ENTRY_POINT_GROUP, DriverKind, Instrument
 from edgeagent.model.errors import ConfigurationError, Fault
@@ -26,6 +26,7 @@ from edgeagent.model.settings import (
     SiteSettings,
     driver_keys,
 )
+from edgeagent.pki.folder import Folder
 
 PROFILES_ENTRY_POINT_GROUP = "edgeagent.profiles"
 
@@ -84,6 +85,12 @@ class SitePlan:
     def file(self) -> Path:
         """The site file."""
         return Path(self.document.file)
+
+    @property
+    def pki(self) -> Folder:
+        """The folder with certificates and keys."""
+        assert self.settings.pki is not None, "resolved when the plan was loaded"
+        return Folder(self.settings.pki)
 
     @property
     def instruments(self) -> tuple[Instrument, ...]:
@@ -180,15 +187,20 @@ class _Loader:
         if settings is None or self._faults:
             faults = dict.fromkeys(self._faults)
             raise ConfigurationError(sorted(faults, key=lambda f: (f.file, f.line or 0)))
+        pki = pki_of(base, settings.state_dir, settings.pki)
         resolved = settings.model_copy(
             update={
                 "state_dir": base / settings.state_dir,
+                "pki": pki,
                 "broker": _resolved(settings, base),
                 "control": _resolved_control(settings, base),
             }
         )
         profiles = tuple(self._used[name] for name in sorted(self._used))
-        return SitePlan(self._document, resolved, tuple(plans), profiles, self._revision())
+        placed = tuple(
+            replace(link, settings=link.kind.at_site(link.settings, pki)) for link in plans
+        )
+        return SitePlan(self._document, resolved, placed, profiles, self._revision())
 
     def _sound(self, model: type[M], key: str, settings: SiteSettings | None) -> dict[str, M]:
         """Return the entries of a section that are sound, even when the file as a whole is not."""

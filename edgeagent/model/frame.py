@@ -101,6 +101,8 @@ class Frame:
     :ivar received_utc_ns: UTC when the reply was complete
     :ivar received_boot_ns: boot-time clock at the same moment
     :ivar raw: the reply as it came, kept as evidence
+    :ivar marks: how far its driver has come with this frame, in words of the driver's own, each
+        under a key; ``None`` forgets a key. After a restart the driver is told what was stored
     """
 
     group: GroupSchema
@@ -113,6 +115,7 @@ class Frame:
     source_utc_ns: int | tuple[int | None, ...] | None = None
     server_utc_ns: int | tuple[int | None, ...] | None = None
     origin: Origin = Origin.LIVE
+    marks: tuple[tuple[str, str | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from edgeagent.model.frame import DataType, GroupSchema, Scale, TagSchema
 from edgeagent.model.quantity import DurationNs, Rational
@@ -165,6 +165,7 @@ class Profile(Strict, Generic[GroupT, IdentityT]):
     device_class: str
     driver: str
     source: tuple[Source, ...] = Field(min_length=1)
+    draft: bool = Field(False, description="nobody has approved it yet: with true it is refused")
     identity: dict[Name, IdentityT] = {}
     identity_unavailable: str | None = Field(
         None,
@@ -172,6 +173,15 @@ class Profile(Strict, Generic[GroupT, IdentityT]):
     )
     clock: DeviceClock | None = None
     groups: dict[Name, GroupT] = Field(min_length=1)
+
+    @field_validator("draft")
+    @classmethod
+    def _approved(cls, draft: bool) -> bool:
+        if draft:
+            raise ValueError(
+                "this profile is a draft; hold it against the manual, then remove this line"
+            )
+        return draft
 
     @model_validator(mode="after")
     def _identifiable(self) -> "Profile[GroupT, IdentityT]":

@@ -204,6 +204,9 @@ class SiteSettings(Strict):
     site: Name
     enterprise: Name | None = None
     state_dir: Path
+    pki: Path | None = Field(
+        None, description="folder with certificates and keys; default: pki in state_dir"
+    )
     topic_root: str = Field("edge/v1", pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")
     profile_dirs: tuple[Path, ...] = Field((), description="searched before the profiles that ship")
     broker: BrokerSettings

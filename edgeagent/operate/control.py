@@ -25,6 +25,7 @@ from edgeagent.model.record import Lane
 from edgeagent.model.settings import ControlSettings, Role
 from edgeagent.operate.access import Person, gids_of, peer_uid, person_at
 from edgeagent.operate.acts import ActRefused, Acts, NotAllowed
+from edgeagent.operate.certificates import rows
 from edgeagent.operate.look import CannotLook, Looks
 from edgeagent.operate.metrics import CONTENT_TYPE
 from edgeagent.operate.reload import ReloadRefused
@@ -77,6 +78,10 @@ class _Handlers:
     async def metrics(self, _: web.Request) -> web.Response:
         text = await self._agent.metrics()
         return web.Response(text=text, headers={"Content-Type": CONTENT_TYPE})
+
+    async def certificates(self, _: web.Request) -> web.Response:
+        folder, now_ns = self._agent.plan.pki, self._agent.recorder.clock.utc_ns()
+        return web.json_response(await asyncio.to_thread(rows, folder, now_ns))
 
     async def journal(self, _: web.Request) -> web.Response:
         try:
@@ -190,6 +195,7 @@ async def serve_control(
     app.router.add_get("/watch", handlers.watch)
     app.router.add_get("/health", handlers.health)
     app.router.add_get("/metrics", handlers.metrics)
+    app.router.add_get("/certificates", handlers.certificates)
     app.router.add_get("/journal", handlers.journal)
     app.router.add_get("/journal/verify", handlers.verify)
     app.router.add_get("/journal/export", handlers.export)

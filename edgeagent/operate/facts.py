@@ -160,6 +160,20 @@ class ClockFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """A certificate or revocation list that the agent relies on.
+
+    :ivar place: ``own``, ``trusted``, ``issuers`` or ``crl``
+    :ivar left_s: until its end; negative when it has passed
+    """
+
+    place: str
+    name: str
+    fingerprint: str
+    left_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that was measured at one moment.
 
@@ -182,4 +196,5 @@ class Facts:
     overdue: tuple[tuple[str, float], ...] = ()
     journal: JournalFacts = JournalFacts()
     clock: ClockFacts = ClockFacts()
+    certificates: tuple[CertificateFacts, ...] = ()
     loop_lag: Spread = Spread()

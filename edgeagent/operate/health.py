@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-from edgeagent.operate.facts import ConsumerFacts, Facts, GapFacts, LinkFacts
+from edgeagent.operate.facts import CertificateFacts, ConsumerFacts, Facts, GapFacts, LinkFacts
 from edgeagent.operate.timekeeping import ASK_EVERY_S
 
 State: TypeAlias = Literal["ok", "warning", "fault"]
@@ -44,6 +44,9 @@ BUDGET_FAULT_STAGE = 90
 """Per cent; the first stage, whichever it is, is a warning: from there on received records yield.
 What comes near the end is records that somebody still waits for."""
 CLOCK_SILENT_S = 3 * ASK_EVERY_S
+CERTIFICATE_WARNING_D = 60
+CERTIFICATE_FAULT_D = 7
+"""A week holds a working day; behind its end nothing is read over it."""
 
 _SHOWN = 3  # names in a text; the rest is counted
 
@@ -354,6 +357,45 @@ def _clock(facts: Facts) -> Check:
     return Check("clock", "ok", text)
 
 
+_CERTIFICATE_MENDS = {
+    "own": "edgeagent certs create --replace --reason '...', and have the servers trust it",
+    "trusted": "have it renewed and trust the new one; if it is not used any more: "
+    "edgeagent certs reject",
+    "issuers": "put the authority's new certificate into issuers/",
+    "crl": "put the authority's new revocation list into crl/",
+}
+"""What mends a certificate that ends, by where it lies."""
+
+
+def _certificates(facts: Facts) -> Check:
+    known = sorted(facts.certificates, key=lambda each: each.left_s)
+    soon = [each for each in known if _certificate_state(each) != "ok"]
+    if not soon:
+        lasting = [each for each in known if each.place != "crl"]
+        text = f"first end in {seconds(lasting[0].left_s)}" if lasting else "none in use"
+        return Check("certificates", "ok", text)
+    shown = "; ".join(
+        f"{each.name} ({each.place}, {each.fingerprint[:12]}) "
+        + (f"ends in {seconds(each.left_s)}" if each.left_s > 0 else
+           f"ended {seconds(-each.left_s)} ago")
+        for each in soon[:_SHOWN]
+    )  # fmt: skip
+    more = len(soon) - _SHOWN
+    text = shown + (f" and {more} more" if more > 0 else "")
+    mend = _CERTIFICATE_MENDS[soon[0].place]
+    if facts.clock.state == "unsynced":
+        mend = "see clock first: by a wrong clock a good certificate seems to end"
+    return Check("certificates", worst(map(_certificate_state, soon)), text, mend)
+
+
+def _certificate_state(certificate: CertificateFacts) -> State:
+    if certificate.place == "crl":  # renewed every few days
+        return "ok" if certificate.left_s > 0 else "fault"
+    return _graded(
+        -certificate.left_s, -CERTIFICATE_WARNING_D * 86_400.0, -CERTIFICATE_FAULT_D * 86_400.0
+    )
+
+
 def _event_loop(facts: Facts) -> Check:
     lag = facts.loop_lag
     once: State = "warning" if lag.max_s >= LOOP_FAULT_S else "ok"
@@ -367,5 +409,5 @@ _CHECKS: tuple[Callable[[Facts], Check], ...] = (
     _links, _instruments, _gaps, _polling,
     _journal, _budget, _commits,
     _broker, _consumers, _delivery,
-    _clock, _event_loop,
+    _clock, _certificates, _event_loop,
 )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TypeAlias, cast
 import structlog
 
 from edgeagent.acquire.acquisition import Acquisition
+from edgeagent.acquire.backfill import Backfill
 from edgeagent.acquire.polled import PolledLink
 from edgeagent.acquire.subscribed import SubscribedLink
 from edgeagent.configure import LinkPlan
@@ -69,10 +70,17 @@ def open_drivers(links: Iterable[LinkPlan], clock: Clock) -> dict[str, Driver]:
 class Links:
     """The running links, each with its owner task."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, acquisition: Acquisition, random: Random) -> None:
+    def __init__(
+        self,
+        tasks: asyncio.TaskGroup,
+        acquisition: Acquisition,
+        random: Random,
+        backfill: Backfill | None = None,
+    ) -> None:
         self._tasks = tasks
         self._acquisition = acquisition
         self._random = random
+        self._backfill = backfill
         self._running: dict[str, asyncio.Task[None]] = {}
 
     def start(self, links: Iterable[LinkPlan], drivers: Mapping[str, Driver]) -> None:
@@ -90,7 +98,7 @@ class Links:
         parts = link.instruments, self._acquisition, self._random
         if hasattr(driver, "poll"):
             return PolledLink(link.name, cast(PolledDriver, driver), *parts)
-        return SubscribedLink(link.name, driver, *parts)
+        return SubscribedLink(link.name, driver, *parts, self._backfill)
 
     async def stop(self, names: Iterable[str] | None = None) -> None:
         """Stop some links, or all, and close what they hold open."""

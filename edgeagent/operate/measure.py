@@ -17,9 +17,11 @@ from edgeagent.journal import Epoch, Journal, Recorder
 from edgeagent.journal.store import Consumer, CorruptRecord, LaneRange
 from edgeagent.model.recent import Recent
 from edgeagent.model.record import Bound, Instant, Lane, decode_json
+from edgeagent.operate.expiry import Expiries
 from edgeagent.operate.facts import (
     BrokerFacts,
     BudgetFacts,
+    CertificateFacts,
     ClockFacts,
     ConsumerFacts,
     Facts,
@@ -43,7 +45,8 @@ OVERDUE_EXTRA_S = 10.0
 
 @dataclass(slots=True)
 class Vitals:
-    """What nobody else measures; kept by :func:`watch_vitals`, the clock by ``keep_time``.
+    """What nobody else measures; kept by :func:`watch_vitals`, the clock by ``keep_time``, the ends
+    of certificates by ``keep_expiries``.
 
     :ivar loop_lag: how late the event loop woke a task that asked for a time, in seconds
     :ivar gaps: gaps that opened within the last hour, each time some did
@@ -52,6 +55,7 @@ class Vitals:
 
     started_s: float
     clock: ClockTrust = field(default_factory=ClockTrust)
+    expiries: Expiries = field(default_factory=Expiries)
     loop_lag: Recent = field(default_factory=Recent)
     gaps: Recent = field(default_factory=lambda: Recent(GAP_RATE_WINDOW_S))
     mended: Recent = field(default_factory=lambda: Recent(MENDED_WINDOW_S))
@@ -108,6 +112,12 @@ async def measure(
         overdue=tuple(_overdue(plan, acquisition, now)),
         journal=await _journal(recorder, vitals, budget, now, now_s),
         clock=_clock(vitals.clock, now_s),
+        certificates=tuple(
+            CertificateFacts(
+                each.place, each.name, each.fingerprint, (each.not_after_ns - now.utc_ns) / 1e9
+            )
+            for each in vitals.expiries.found
+        ),
         loop_lag=Spread.of(vitals.loop_lag, now_s),
     )
 

@@ -21,7 +21,7 @@ from edgeagent.operate.links import Driver, LinkChange, Links, compare_links, op
 from edgeagent.publish.lossless import LosslessStream
 
 FAULTS_ON_RECORD_MAX = 10
-_OF_THE_PROCESS = ("site", "enterprise", "state_dir", "topic_root", "journal", "control")
+_OF_THE_PROCESS = ("site", "enterprise", "state_dir", "pki", "topic_root", "journal", "control")
 """Keys of the site file that hold for the life of a process."""
 
 

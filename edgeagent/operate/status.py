@@ -6,6 +6,7 @@ from typing import Any
 
 from edgeagent import __version__
 from edgeagent.acquire.acquisition import Acquisition, LinkStatus
+from edgeagent.acquire.backfill import Backfill
 from edgeagent.configure import SitePlan
 from edgeagent.journal import Recorder
 from edgeagent.model import quality
@@ -39,6 +40,7 @@ class Agent:
         self._acquisition = acquisition
         self._stream = stream
         self._budget = budget
+        self.backfill: Backfill | None = None
         self.vitals = Vitals(asyncio.get_running_loop().time())
         stream.report_health(self.brief_health)
 
@@ -96,6 +98,7 @@ class Agent:
                 "open": self._acquisition.continuity.open_count(),
                 "opened": self._acquisition.continuity.gaps_opened,
             },
+            "backfills": [] if self.backfill is None else self.backfill.stated(),
             "groups": self.groups(),
         }
 

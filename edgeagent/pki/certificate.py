@@ -53,16 +53,16 @@ class Certificate:
     signed_with: str
     is_authority: bool
     path_length: int | None
-    x509: x509.Certificate = field(repr=False, compare=False)
+    parsed: x509.Certificate = field(repr=False, compare=False)
 
     @property
     def is_self_issued(self) -> bool:
         """Whether nobody stands above it."""
-        return self.x509.subject == self.x509.issuer
+        return self.parsed.subject == self.parsed.issuer
 
     def pem(self) -> bytes:
         """Return it as PEM."""
-        return self.x509.public_bytes(Encoding.PEM)
+        return self.parsed.public_bytes(Encoding.PEM)
 
 
 def read_certificate(raw: bytes) -> Certificate:
@@ -113,7 +113,7 @@ def _facts(stated: x509.Certificate) -> Certificate:
         signed_with="none" if signed_with is None else signed_with.name,
         is_authority=limits is not None and limits.ca and signs,
         path_length=None if limits is None else limits.path_length,
-        x509=stated,
+        parsed=stated,
     )
 
 

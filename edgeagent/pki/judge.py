@@ -113,7 +113,7 @@ def _chain(shown: Certificate, believed: Believed) -> tuple[list[Certificate], s
         named = [
             each
             for each in (*believed.trusted, *believed.issuers)
-            if each.x509.subject == last.x509.issuer and each.der != last.der
+            if each.parsed.subject == last.parsed.issuer and each.der != last.der
         ]
         if not named:
             return chain, (
@@ -141,7 +141,7 @@ def _may_issue(authority: Certificate, below: int) -> bool:
 
 def _has_signed(issuer: Certificate, issued: Certificate) -> bool:
     try:
-        issued.x509.verify_directly_issued_by(issuer.x509)
+        issued.parsed.verify_directly_issued_by(issuer.parsed)
     except (ValueError, TypeError, InvalidSignature):
         return False
     except Exception:  # noqa: BLE001 - an algorithm that the library does not know proves nothing
@@ -183,7 +183,7 @@ def _time(chain: Sequence[Certificate], now: datetime) -> Iterator[Doubt]:
 
 def _is_for_servers(shown: Certificate) -> bool:
     try:
-        purposes = shown.x509.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        purposes = shown.parsed.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         return True
     return any(
@@ -214,10 +214,10 @@ def _revocation(chain: Sequence[Certificate], known: Revocations, now: datetime)
 
 
 def _is_list_of(revoked: x509.CertificateRevocationList, issuer: Certificate) -> bool:
-    if revoked.issuer != issuer.x509.subject:
+    if revoked.issuer != issuer.parsed.subject:
         return False
     try:
-        key = issuer.x509.public_key()
+        key = issuer.parsed.public_key()
         return revoked.is_signature_valid(key)  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001 - a list whose signature cannot be proved is none
         return False

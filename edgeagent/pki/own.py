@@ -135,7 +135,7 @@ def _names(wish: Wish) -> _Names:
 
 
 def _names_of(certificate: Certificate) -> _Names:
-    stated = certificate.x509
+    stated = certificate.parsed
     names = stated.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return stated.subject, names
 

@@ -28,14 +28,14 @@ _PSIA_PER_ATMOSPHERE = 14.696
 class AlicatMcSettings:
     """One controller."""
 
-    unit_id: str = "A"
+    address: str = "A"
     gas: str = "N2"
     model: str = "MC-500SCCM-D"
     serial_number: str = "184533"
     software: str = "10v20.0-R24"
 
     def __post_init__(self) -> None:
-        require(len(self.unit_id) == 1 and self.unit_id.isupper(), "unit_id", "must be A to Z")
+        require(len(self.address) == 1 and self.address.isupper(), "address", "must be A to Z")
 
 
 class AlicatMc(TextDevice):
@@ -55,7 +55,7 @@ class AlicatMc(TextDevice):
         self._process = process
 
     def answer(self, request: bytes) -> bytes:
-        unit = self._settings.unit_id
+        unit = self._settings.address
         text = request.decode("latin-1")
         if not text.startswith(unit):
             return b""
@@ -79,7 +79,7 @@ class AlicatMc(TextDevice):
         flow = "---" if self.disturbances.active(FLOW_UNAVAILABLE) else f"{mass:+07.2f}"
         flags = " ADC" if self.disturbances.active(ADC_ERROR) else ""
         return (
-            f"{self._settings.unit_id} {settings.pressure_psia:+07.2f}"
+            f"{self._settings.address} {settings.pressure_psia:+07.2f}"
             f" {process.temperature_c:+07.2f} {volume:+07.2f} {flow}"
             f" {settings.set_point_sccm / divisor:+07.2f} {self._settings.gas:>6}{flags}"
         )
@@ -98,4 +98,4 @@ class AlicatMc(TextDevice):
             "Calibrated By DL",
             f"Software Revision {settings.software}",
         )
-        return [f"{settings.unit_id}  M{row:02d} {text}" for row, text in enumerate(texts)]
+        return [f"{settings.address}  M{row:02d} {text}" for row, text in enumerate(texts)]

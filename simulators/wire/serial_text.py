@@ -90,11 +90,14 @@ class SerialTextServer:
         self.requests.append(raw)
         await pause(self._line_time_s(raw) + self._dice.reply_delay_s())
         self._before_read()
-        for key, device in self._devices.items():
-            if device.silent or end != device.REQUEST_END:
-                continue
-            if device.ECHOES:
-                self._port.write(raw)
+        hearing = {
+            key: device
+            for key, device in self._devices.items()
+            if not device.silent and end == device.REQUEST_END
+        }
+        if any(device.ECHOES for device in hearing.values()):  # in a chain the echo comes once
+            self._port.write(raw)
+        for key, device in hearing.items():
             reply = device.answer(request)
             if not reply:
                 continue

@@ -15,8 +15,8 @@ from tests.conformance import contract
 from tests.conformance.serial_line.instruments import Case, device, instrument
 
 CONTROLLERS = {
-    "a": Case("alicat-mc", "alicat_mc", {"unit_id": "A"}, address="A"),
-    "b": Case("alicat-mc", "alicat_mc", {"unit_id": "B"}, address="B"),
+    "a": Case("alicat-mc", "alicat_mc", {"address": "A"}, address="A"),
+    "b": Case("alicat-mc", "alicat_mc", {"address": "B"}, address="B"),
 }
 SCANNER = Case("barcode-scanner", "barcode_scanner")
 

@@ -90,8 +90,9 @@ uncertain.setValueFromSource({ dataType: DataType.Double, value: 7 }, StatusCode
 
 let tick = options.first;
 const asInt64 = (n) => [Math.floor(n / 4294967296), n >>> 0];
+let skewMs = 0;
 function step() {
-  const now = new Date();
+  const now = new Date(Date.now() + skewMs);
   let lines = "";
   counters.forEach((node, i) => {
     lines += `${i} ${tick} ${now.getTime()}\n`;
@@ -125,7 +126,9 @@ const orders = {
       server.engine.closeSession(session.authenticationToken, true, "Terminated");
     }
   },
-  sessions() { process.stdout.write(`sessions ${sessions().length}\n`); },
+  // Set the clock that stamps the counters.
+  back() { skewMs -= 3 * 86400 * 1000; },
+  ahead() { skewMs += 3 * 86400 * 1000; },
   async stop() {
     clearInterval(ticking);
     await server.shutdown(0);

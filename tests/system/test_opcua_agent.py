@@ -78,7 +78,7 @@ def killed(directory, kills: int, ticks: int) -> None:
 
 
 def test_a_killed_agent_finds_its_subscription_again(tmp_path):
-    killed(tmp_path, 2, 30)
+    killed(tmp_path, 1, 25)
 
 
 @pytest.mark.long

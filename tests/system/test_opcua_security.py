@@ -24,7 +24,7 @@ POLICIES = ("Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss")
 def world(tmp_path_factory):
     """A server, its folder of trusted clients, and an agent that both sides trust."""
     directory = tmp_path_factory.mktemp("opcua")
-    with NodeServer(directory, secure=True, tokenMs=2500, user=["edge", "s3cret"]) as server:
+    with NodeServer(directory, secure=True, tokenMs=1500, user=["edge", "s3cret"]) as server:
         trusted = directory / "trusted"
         trusted.mkdir()
         own = next((directory / "pki" / "own" / "certs").glob("*.pem"))
@@ -144,7 +144,7 @@ async def test_a_password_goes_encrypted_even_where_messages_do_not(world):
 
 
 async def test_a_channel_is_renewed_every_few_seconds_under_flowing_data(world):
-    """Tokens of 2.5 s are renewed long before; one that is not would end the connection."""
+    """Tokens of 1.5 s are renewed long before; one that is not would end the connection."""
     made = link(world)
     try:
         await made.connect()

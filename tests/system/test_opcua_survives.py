@@ -64,6 +64,14 @@ async def closed(server: NodeServer, *_: object) -> None:
     await asyncio.to_thread(server.order, "close")
 
 
+async def set_back(server: NodeServer, link: Link, _: float) -> None:
+    """The device's clock goes back by three days and, when the link was cut, ahead again."""
+    await asyncio.to_thread(server.order, "back")
+    await asyncio.sleep(0.5)
+    await cut(server, link, 0.5)
+    await asyncio.to_thread(server.order, "ahead")
+
+
 MISHAPS = {
     "frozen 1 s": (frozen, 1.0),
     "frozen 4 s": (frozen, 4.0),
@@ -71,6 +79,7 @@ MISHAPS = {
     "cut 2 s": (cut, 2.0),
     "subscription deleted": (forgotten, 0.0),
     "session closed": (closed, 0.0),
+    "clock set by three days": (set_back, 0.0),
 }
 
 RARE = {
@@ -109,11 +118,11 @@ async def survive(server: NodeServer, mishap, seconds: float) -> int:
 async def test_data_flow_again_and_each_value_is_held_or_in_a_gap(name, server):
     mishap, seconds = MISHAPS[name]
     lost = await survive(server, mishap, seconds)
-    if mishap is cut:
+    if mishap in (cut, set_back):
         assert lost == 0, "the server held the messages and its queues the samples"
 
 
-@pytest.mark.parametrize("away_s", [0.0, 1.5])
+@pytest.mark.parametrize("away_s", [pytest.param(0.0, marks=pytest.mark.long), 1.5])
 async def test_an_agent_that_is_killed_goes_on_where_the_journal_ends(away_s, server):
     """The next one finds its subscription at the server and takes what is held there."""
     begun = now(server)

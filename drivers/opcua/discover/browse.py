@@ -1,12 +1,23 @@
 """Reading a server's address space, breadth first, within what the server handles at once."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from drivers.opcua.address import NodeId
-from drivers.opcua.discover.model import DI, UA, AddressSpace, Facts, Node, State, Units, ua
+from drivers.opcua.discover.model import (
+    DI,
+    IDENTITY,
+    MACHINERY,
+    UA,
+    AddressSpace,
+    Facts,
+    Node,
+    State,
+    Units,
+    ua,
+)
 from drivers.opcua.nodes import HIERARCHICAL, Server, in_parts, read_attributes, read_values
-from drivers.opcua.stack import Channel, Refused
+from drivers.opcua.stack import Channel
 from drivers.opcua.stack import ua as types
 from edgeagent.driver import LinkLost
 
@@ -30,14 +41,10 @@ _CURRENT_READ = 1
 _SIDE = ("EngineeringUnits", "EURange", "EnumStrings", "EnumValues", "TrueState", "FalseState")
 """Properties of namespace 0 that tell what a variable's numbers mean."""
 
-IDENTITY = ("Manufacturer", "Model", "SerialNumber", "SoftwareRevision", "HardwareRevision")
-
 _FORMS = {
     types.NodeIdType.TwoByte: "i", types.NodeIdType.FourByte: "i", types.NodeIdType.Numeric: "i",
     types.NodeIdType.String: "s", types.NodeIdType.Guid: "g", types.NodeIdType.ByteString: "b",
 }  # fmt: skip
-
-T = TypeVar("T")
 
 
 class _Ids:
@@ -65,9 +72,7 @@ class _Ids:
         return found
 
     def theirs(self, node: NodeId) -> Any:
-        return types.NodeId(
-            node.identifier, self._indices[node.namespace], self._kinds[node.form]
-        )
+        return types.NodeId(node.identifier, self._indices[node.namespace], self._kinds[node.form])
 
 
 async def browse(channel: Channel, server: Server, start: Any) -> AddressSpace:
@@ -174,7 +179,7 @@ class _Browser:
                 break
             references += answer[0].References or ()
             rest = answer[0].ContinuationPoint
-        return [self._reference(one) for one in references if not one.NodeId.ServerIndex]
+        return [self._reference(one) for one in references if not getattr(one.NodeId, "ServerIndex", 0)]
 
     def _reference(self, one: Any) -> "_Reference":
         name = one.BrowseName
@@ -237,9 +242,8 @@ class _Browser:
         side = [
             one.id
             for one in found.values()
-            if (one.is_variable
-            and (one.name[0] == UA and one.name[1] in _SIDE))
-            or (one.name[0] == DI and one.name[1] in IDENTITY)
+            if (one.is_variable and (one.name[0] == UA and one.name[1] in _SIDE))
+            or (one.name[0] in (DI, MACHINERY) and one.name[1] in IDENTITY)
         ]
         values = await self._attribute(side, _VALUE)
         enumerations = await self._enumerations(
@@ -261,7 +265,7 @@ class _Browser:
                 _units(about.get("EngineeringUnits")),
                 _range(about.get("EURange")),
                 _state_names(about) or enumerations.get(kind),
-                _text(values.get(node)) if found[node].name[0] == DI else None,
+                _text(values.get(node)) if found[node].name[1] in IDENTITY else None,
             )
         return facts
 
@@ -359,8 +363,3 @@ def _state_names(about: Mapping[str, Any]) -> dict[int, str] | None:
 def _text(value: Any) -> str | None:
     text = getattr(value, "Text", value)
     return text if isinstance(text, str) else None
-
-
-def refused(error: Refused) -> LinkLost:
-    """Return a refusal in words that say what to do."""
-    return LinkLost(f"the server does not let itself be browsed: {error}; allow it to the user")

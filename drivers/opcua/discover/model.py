@@ -1,5 +1,6 @@
 """A server's address space as it was browsed: plain data, so that mapping needs no server."""
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,12 @@ DI = "http://opcfoundation.org/UA/DI/"
 MACHINERY = "http://opcfoundation.org/UA/Machinery/"
 LADS = "http://opcfoundation.org/UA/LADS/"
 PACKML = "http://opcfoundation.org/UA/PackML/"
+
+IDENTITY = {
+    "Manufacturer": "make", "Model": "model", "SerialNumber": "serial_number",
+    "SoftwareRevision": "firmware", "HardwareRevision": "hardware",
+}  # fmt: skip
+"""Facts that identify a device, by the browse name of DI or Machinery."""
 
 Name = tuple[str, str]
 """A browse name: namespace URI and name."""
@@ -119,3 +126,15 @@ class AddressSpace:
 def ua(number: int) -> NodeId:
     """Return a node of namespace 0."""
     return NodeId(UA, "i", number)
+
+
+def written(node: NodeId, aliases: Mapping[str, str] | None = None) -> str:
+    """Return a node as a profile names it.
+
+    :param aliases: short names by namespace; without one the whole URI is written
+    """
+    stated = node.identifier
+    text = base64.b64encode(stated).decode("ascii") if isinstance(stated, bytes) else str(stated)
+    if node.namespace == UA:
+        return f"{node.form}={text}"
+    return f"nsu={(aliases or {}).get(node.namespace, node.namespace)};{node.form}={text}"

@@ -134,7 +134,7 @@ POLLED = (
     Case(
         "alicat-mc",
         "alicat_mc",
-        {"unit_id": "C"},
+        {"address": "C"},
         address="C",
         facts={"make": "ALICAT SCIENTIFIC", "serial_number": "184533", "firmware": "10v20.0-R24"},
         values={"mass_flow": near(50.0, 1.0), "set_point": 50.0, "pressure": 14.62, "gas": "N2"},

@@ -11,7 +11,14 @@ from edgeagent.driver import BadReply, LinkLost
 from edgeagent.model.quality import BAD_CONFIGURATION_ERROR, UNCERTAIN
 from simulators.faults import Faults
 from simulators.settings import Range
-from tests.conformance.serial_line.instruments import LISTENED, POLLED, PROFILES, device, instrument
+from tests.conformance.serial_line.instruments import (
+    LISTENED,
+    POLLED,
+    PROFILES,
+    Case,
+    device,
+    instrument,
+)
 
 EVERY_FAULT = Faults(
     seed=3,
@@ -195,3 +202,45 @@ async def test_every_value_was_said_in_answer_to_its_own_request(bench, profile)
         assert frame.raw in b"".join(said)
         good += 1
     assert good > 5
+
+
+async def test_several_instruments_share_a_line(bench):
+    cases = {
+        name: Case("watson-marlow-620", "watson_marlow", {"address": n}, address=str(n))
+        for n, name in enumerate(("a", "b", "c"), 1)
+    }
+    await bench.serve({name: device(case)[0] for name, case in cases.items()})
+    several = [instrument(case, name) for name, case in cases.items()]
+    driver = bench.driver(*several)
+    assert [identity.instrument for identity in await driver.connect()] == list(cases)
+    for it in several:
+        assert (await polled(driver, it))["speed"] == 40.0
+    assert set(bench.server.requests) == {b"1RS\r", b"2RS\r", b"3RS\r"}
+
+
+async def test_a_port_that_vanishes_is_a_lost_link_and_is_used_again_when_it_returns(bench):
+    case = POLLED[0]
+    made, _ = device(case)
+    await bench.serve({"a": made}, pty=True)
+    it = instrument(case)
+    driver = bench.driver(it)
+    await driver.connect()
+    await driver.poll(it.groups[0])
+    await bench.server.stop()
+    with pytest.raises(LinkLost):
+        await driver.poll(it.groups[0])
+    with pytest.raises(LinkLost, match="no such port; plug the adapter in"):
+        await driver.connect()
+    await bench.server.start()
+    (identity,) = await driver.connect()
+    assert not identity.mismatches
+    assert (await polled(driver, it))["stable"] is False
+
+
+async def test_a_port_belongs_to_one_driver(bench):
+    case = POLLED[0]
+    await bench.serve({"a": device(case)[0]}, pty=True)
+    first, second = (bench.driver(instrument(case)) for _ in range(2))
+    await first.connect()
+    with pytest.raises(LinkLost, match="in use by"):
+        await second.connect()

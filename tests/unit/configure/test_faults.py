@@ -7,6 +7,7 @@ import pytest
 
 from edgeagent.configure import document
 from edgeagent.configure.document import parse_document, read_document
+from edgeagent.configure.plan import shipped_profiles
 from tests.unit.configure.site import PROFILE, SITE, changed
 
 DURATION = "is no duration; write a number and a unit, e.g. '500 ms', '1 s', '5 min'"
@@ -26,7 +27,7 @@ BROKER = "  url: mqtt://broker"
 HOST = "    host: 10.0.0.7"
 ADDRESS = "    address: 1"
 LINKS = "links:\n  gateway:\n    driver: fake\n    host: 10.0.0.7\n"
-SHIPPED = "adam-4015, hamilton-arc-ph, met-one-6000"
+SHIPPED = ", ".join(sorted(shipped_profiles()))
 
 
 def test_a_sound_site_has_no_fault(files):

@@ -25,7 +25,15 @@ from edgeagent.model.errors import ConfigurationError
 def test_two_keys_are_enough(tmp_path: Path, text: str, state_dir: str, socket: str) -> None:
     file = tmp_path / "site.yaml"
     file.write_text(text)
-    assert find_place(file) == Place(tmp_path / state_dir, tmp_path / socket)
+    state = tmp_path / state_dir
+    assert find_place(file) == Place(state, tmp_path / socket, state / "pki")
+
+
+@pytest.mark.parametrize("rest", ["", "links: [\n"])
+def test_the_pki_folder_may_lie_elsewhere(tmp_path: Path, rest: str) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text(f"state_dir: s\npki: certificates # here\n{rest}")
+    assert find_place(file).pki == tmp_path / "certificates"
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_encryption_is_what_comes_without_a_word():
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({}, "security needs certificate_file, key_file, trusted_dir; add them, or write"),
+        ({"certificate_file": "a.der"}, "certificate_file and key_file go together; add the other"),
         ({"security": None}, "has no value; write none"),
         ({"security": {"policy": "Basic128Rsa15"}} | FILES, "Basic256Sha256"),
         ({"url": "http://hall", "security": "none"}, "is no address of a server; write e.g."),

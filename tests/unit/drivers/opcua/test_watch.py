@@ -4,6 +4,7 @@ Method: a channel and a pump that do what the test says, on virtual time.
 """
 
 import asyncio
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -45,16 +46,18 @@ class Server:
         self.lost = self.lost or reason
 
 
-@pytest.fixture
-async def world():
+@asynccontextmanager
+async def watched():
     server = Server()
     pump = Pump(server, asyncio.Event())
     pump.start(1, [])
     subscription = Subscription(7, [], 3.0, asyncio.get_running_loop().time())
     task = asyncio.create_task(watch(server, pump, [subscription]))
-    yield SimpleNamespace(server=server, pump=pump, subscription=subscription)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    try:
+        yield SimpleNamespace(server=server, pump=pump, subscription=subscription)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def hear_for(world, seconds: float) -> None:
@@ -63,45 +66,51 @@ async def hear_for(world, seconds: float) -> None:
         await asyncio.sleep(1)
 
 
-async def test_a_server_that_speaks_is_asked_its_time_now_and_then(world):
-    await hear_for(world, 60)
-    assert world.pump.failure is None
-    assert 10 <= world.server.asked <= 13
+async def test_a_server_that_speaks_is_asked_its_time_now_and_then():
+    async with watched() as world:
+        await hear_for(world, 60)
+        assert world.pump.failure is None
+        assert 10 <= world.server.asked <= 13
 
 
-async def test_a_subscription_that_is_silent_is_dead_and_the_link_lost(world):
-    await hear_for(world, 10)
-    await asyncio.sleep(4)
-    assert world.pump.failure == "the subscription was silent for more than 3.0 s"
-    assert world.subscription.dead == world.pump.failure
-    assert world.server.lost is None
+async def test_a_subscription_that_is_silent_is_dead_and_the_link_lost():
+    async with watched() as world:
+        await hear_for(world, 10)
+        await asyncio.sleep(4)
+        assert world.pump.failure == "the subscription was silent for more than 3.0 s"
+        assert world.subscription.dead == world.pump.failure
+        assert world.server.lost is None
 
 
-async def test_a_server_that_does_not_answer_is_lost(world):
-    world.server.answers = False
-    await asyncio.sleep(4)
-    assert world.server.lost is not None
-    assert world.pump.failure.startswith("the server does not tell its time: no answer to")
+async def test_a_server_that_does_not_answer_is_lost():
+    async with watched() as world:
+        world.server.answers = False
+        await asyncio.sleep(4)
+        assert world.server.lost is not None
+        assert world.pump.failure.startswith("the server does not tell its time: no answer to")
 
 
-async def test_a_clock_that_stands_still_is_a_server_that_does(world):
-    world.server.clock_runs = False
-    await hear_for(world, 12)
-    assert world.pump.failure == "the server's clock stands still"
+async def test_a_clock_that_stands_still_is_a_server_that_does():
+    async with watched() as world:
+        world.server.clock_runs = False
+        await hear_for(world, 12)
+        assert world.pump.failure == "the server's clock stands still"
 
 
-async def test_what_arrives_while_the_server_is_asked_counts(world):
+async def test_what_arrives_while_the_server_is_asked_counts():
     """Our own process was stopped: the messages were there all the time."""
-    loop = asyncio.get_running_loop()
-    world.server.on_ask = lambda: world.pump.heard.update({7: loop.time()})
-    await asyncio.sleep(20)
-    assert world.pump.failure is None
+    async with watched() as world:
+        loop = asyncio.get_running_loop()
+        world.server.on_ask = lambda: world.pump.heard.update({7: loop.time()})
+        await asyncio.sleep(20)
+        assert world.pump.failure is None
 
 
-async def test_a_server_that_nobody_asks_for_messages_may_be_silent(world):
-    world.pump._outstanding = 0
-    await asyncio.sleep(20)
-    assert world.pump.failure is None
+async def test_a_server_that_nobody_asks_for_messages_may_be_silent():
+    async with watched() as world:
+        world.pump._outstanding = 0
+        await asyncio.sleep(20)
+        assert world.pump.failure is None
 
 
 async def test_a_republished_message_about_nothing_is_none():
