@@ -96,7 +96,7 @@ class SubscribedLink:
                     self._acquisition.lose(item)
                     continue
                 while item.origin is Origin.BACKFILL and self._recorder.storing < Storing.ALL:
-                    await asyncio.sleep(FULL_LOOK_S)  # history can wait where it is kept
+                    await self._recorder.lull(FULL_LOOK_S)  # history can wait where it is kept
                 self._acquisition.take(item)
                 self.status.frames += 1
                 self._last = item

@@ -192,9 +192,9 @@ async def test_a_link_that_is_lost_ends_the_work_and_the_job_goes_on_later(tmp_p
     async with agent(tmp_path) as running:
         running.backfill.start(stretch(0, 12))
         serving = asyncio.create_task(running.backfill.serve(logger, [GROUP]))
-        while running.backfill.jobs[1].frames < 3:
+        while running.backfill.jobs[1].frames < 3:  # noqa: ASYNC110 - polled
             await asyncio.sleep(0.001)
-        logger.trouble = [LinkLost("gone")]  # noqa: ASYNC110
+        logger.trouble = [LinkLost("gone")]
         with pytest.raises(LinkLost):
             await serving
         assert running.backfill.jobs[1].state is State.WAITING
@@ -208,9 +208,9 @@ async def test_a_cancelled_job_keeps_what_it_has_and_can_be_taken_up_again(tmp_p
     async with agent(tmp_path) as running:
         async with up(running, logger):
             running.backfill.start(stretch(0, 9))
-            while running.backfill.jobs[1].frames < 2:
+            while running.backfill.jobs[1].frames < 2:  # noqa: ASYNC110 - polled
                 await asyncio.sleep(0)
-            running.backfill.cancel(1, who="eve")  # noqa: ASYNC110
+            running.backfill.cancel(1, who="eve")
             asked = len(logger.asked)
             await asyncio.sleep(0.02)
             assert len(logger.asked) <= asked + 1
