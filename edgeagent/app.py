@@ -19,8 +19,10 @@ from edgeagent.journal.retention import Retention
 from edgeagent.model.clock import CLOCK_UNKNOWN, Clock, SystemClock
 from edgeagent.operate.access import account_of, every_role
 from edgeagent.operate.acts import ActRefused, Acts
+from edgeagent.operate.certificates import certificate_acts
 from edgeagent.operate.consumers import consumer_acts
 from edgeagent.operate.control import serve_control
+from edgeagent.operate.expiry import keep_expiries
 from edgeagent.operate.history import History
 from edgeagent.operate.links import Links, cancel, open_drivers
 from edgeagent.operate.look import Looks
@@ -102,9 +104,16 @@ async def _run(plan: SitePlan, clock: Clock, journal: Journal, stop: asyncio.Eve
         links = Links(tasks, acquisition, random, backfill)
         configuration = Configuration(plan, recorder, acquisition, links, stream)
         history = History(backfill, acquisition)
-        acts = Acts(recorder, [configuration.act(), *consumer_acts(recorder), *history.acts()])
         retention = Retention(recorder, settings.journal, settings.state_dir)
         agent = Agent(configuration, recorder, acquisition, stream, retention.state)
+        expiries = agent.vitals.expiries
+        kinds = [
+            configuration.act(),
+            *consumer_acts(recorder),
+            *history.acts(),
+            *certificate_acts(plan.pki, recorder, settings.site, expiries.changed.set),
+        ]
+        acts = Acts(recorder, kinds)
         agent.backfill = backfill
         looks, listening = Looks(settings.state_dir), asyncio.Event()
         links.start(plan.links, open_drivers(plan.links, clock))
@@ -113,6 +122,7 @@ async def _run(plan: SitePlan, clock: Clock, journal: Journal, stop: asyncio.Eve
             tasks.create_task(retention.run(), name="retention"),
             tasks.create_task(keep_time(recorder, trust=agent.vitals.clock), name="time"),
             tasks.create_task(agent.keep_vitals(), name="health"),
+            tasks.create_task(keep_expiries(plan.pki, recorder, expiries), name="certificates"),
             tasks.create_task(
                 serve_control(agent, acts, looks, settings.control, listening), name="control"
             ),

@@ -30,6 +30,7 @@ _BITS = {
     f"{sign}INT{bits}": (bits, bool(sign == "")) for sign in ("", "U") for bits in (8, 16, 32, 64)
 }
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UTC_NS_MAX = 1 << 63
 
 
 class Unreadable(Exception):
@@ -140,9 +141,11 @@ def moment_of(
 def _unix_ns(text: str) -> int:
     try:
         moment = Decimal(text) * 10**9
-        return int(moment) if _DECIMAL.fullmatch(text) and abs(moment) < 2**62 else int("")
-    except (InvalidOperation, ValueError):
+    except InvalidOperation:
         raise Unreadable("has a time of another form") from None
+    if not _DECIMAL.fullmatch(text) or moment.adjusted() > 20:
+        raise Unreadable("has a time of another form")
+    return _plausible(int(moment))
 
 
 def _in_zone(stated: datetime, zone: ZoneInfo | None, before_ns: int | None) -> Moment:
@@ -164,4 +167,11 @@ def _in_zone(stated: datetime, zone: ZoneInfo | None, before_ns: int | None) -> 
 
 def _utc_ns(moment: datetime) -> int:
     since = moment - _EPOCH
-    return ((since.days * 86_400 + since.seconds) * 10**6 + since.microseconds) * 1000
+    utc_ns = ((since.days * 86_400 + since.seconds) * 10**6 + since.microseconds) * 1000
+    return _plausible(utc_ns)
+
+
+def _plausible(utc_ns: int) -> int:
+    if not 0 <= utc_ns < _UTC_NS_MAX:
+        raise Unreadable("has a time that no instrument of ours can have seen")
+    return utc_ns

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from drivers.opcua.definitions import Definitions
+from drivers.opcua.drift import drifted
 from drivers.opcua.frames import Assembler, Point, refusal, watched_again
-from drivers.opcua.nodes import Server, describe, find
+from drivers.opcua.nodes import Server, describe, find, lasting
 from drivers.opcua.notification import Notification
 from drivers.opcua.pump import Pump
 from drivers.opcua.quarantine import Quarantine
@@ -75,6 +76,7 @@ class OpcUaDriver:
         self._ready: list[Frame | Loss] = []
         self._acknowledge: list[tuple[int, int]] = []
         self._definitions: dict[bytes, Definition] = {}
+        self._uris: dict[int, str] = {}
         self._examining: Session | None = None
         self._was_cut = False
         self._took_over = False
@@ -174,7 +176,9 @@ class OpcUaDriver:
 
     async def _prepare(self, channel: Channel, same_session: bool) -> tuple[Identity, ...]:
         server = await describe(channel)
-        identities = await identify(channel, server, self._stations)
+        self._uris = {index: uri for uri, index in server.namespaces.items()}
+        stated = await identify(channel, server, self._stations)
+        identities = await drifted(channel, server, self._stations, stated)
         self._ready = [*self._ledger.frames(), *(x for x in self._ready if isinstance(x, Loss))]
         await self._recover(channel, same_session)
         await self._subscribe(channel, server)
@@ -295,8 +299,10 @@ class OpcUaDriver:
     def _variant(self, encoded: bytes) -> Any:
         """Decode what the notification decoder does not."""
         if self._definitions:
-            return decode(encoded, self._definitions, decode_variant)
-        return decode_variant(encoded)
+            value = decode(encoded, self._definitions, decode_variant)
+        else:
+            value = decode_variant(encoded)
+        return lasting(value, self._uris)
 
     # -- taking --------------------------------------------------------------------------------
 

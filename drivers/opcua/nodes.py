@@ -39,6 +39,19 @@ class Found:
     fault: str = ""
 
 
+def lasting(value: Any, uris: Mapping[int, str]) -> Any:
+    """Return a NodeId as a text that means the same after the server's restart; others as they are.
+
+    :param uris: of the server's namespaces by index
+    """
+    if isinstance(value, list):
+        return [lasting(each, uris) for each in value]
+    if isinstance(value, ua.NodeId) and value.NamespaceIndex in uris and value.NamespaceIndex:
+        _, _, identifier = value.to_string().rpartition(f"ns={value.NamespaceIndex};")
+        return f"nsu={uris[value.NamespaceIndex]};{identifier}"
+    return value
+
+
 async def read_values(channel: Channel, nodes: Sequence[Any], at_once: int) -> list[Any]:
     """Return the DataValues of nodes, in parts that the server handles."""
     return await read_attributes(channel, nodes, VALUE, at_once)

@@ -9,6 +9,7 @@ from edgeagent import __version__
 
 COMMANDS = {
     "backfill": "edgeagent.cli.backfill:backfill",
+    "certs": "edgeagent.cli.certs:certs",
     "check": "edgeagent.cli.check:check",
     "consumer": "edgeagent.cli.consumer:consumer",
     "demo": "edgeagent.cli.demo:demo",

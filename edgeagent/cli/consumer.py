@@ -1,16 +1,13 @@
 """``edgeagent consumer``: who receives, with what claim on the journal."""
 
-import asyncio
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edgeagent.cli.client import NotRunning, act, ask
-from edgeagent.cli.exits import CommandFailed, Exit, ends_well
+from edgeagent.cli.client import NotRunning, ask
+from edgeagent.cli.exits import ends_well
 from edgeagent.cli.options import config_option, echo_json, json_option
-from edgeagent.configure import SitePlan, load_plan
 from edgeagent.configure.place import find_place
 
 
@@ -33,10 +30,16 @@ def _verb(name: str, help_text: str) -> None:
     @config_option
     @ends_well
     def command(consumer_name: str, reason: str, config: Path) -> None:
-        try:
-            done = act(config, f"consumer.{name}", reason, consumer=consumer_name)
-        except NotRunning:
-            done = asyncio.run(_while_stopped(load_plan(config), name, consumer_name, reason))
+        from edgeagent.cli.offline import perform
+        from edgeagent.operate.consumers import consumer_acts
+
+        done = perform(
+            config,
+            lambda _, recorder: consumer_acts(recorder),
+            f"consumer.{name}",
+            reason,
+            consumer=consumer_name,
+        )
         click.echo(f"{consumer_name}: {done['state']}")
 
 
@@ -44,37 +47,6 @@ _verb("enrol", "Give a consumer a claim on every record from now back to the old
 _verb("suspend", "Do not wait for a consumer and do not serve it, until it is resumed.")
 _verb("resume", "Serve a suspended consumer again, from its own cursor.")
 _verb("retire", "End a consumer's claim.")
-
-
-async def _while_stopped(plan: SitePlan, verb: str, name: str, reason: str) -> dict[str, Any]:
-    """Do the act on the journal itself: no agent is running."""
-    from edgeagent.journal import Journal, Recorder
-    from edgeagent.journal.journal import StateDirectory
-    from edgeagent.model.clock import SystemClock
-    from edgeagent.operate.access import account_of, every_role
-    from edgeagent.operate.acts import ActRefused, Acts
-    from edgeagent.operate.consumers import consumer_acts
-    from edgeagent.operate.logs import set_up_logs
-
-    set_up_logs()
-    clock = SystemClock()
-    directory = StateDirectory(plan.settings.state_dir)
-    journal = await Journal.open(directory.path, clock)
-    recorder = Recorder(journal, clock, commit_within_s=0.0, held_bytes_max=1 << 20)
-    await recorder.load()
-    committing = asyncio.create_task(recorder.run())
-    person = every_role(account_of(os.getuid()), os.getuid())  # who may write the files
-    request = {"act": f"consumer.{verb}", "reason": reason, "arguments": {"consumer": name}}
-    try:
-        recorder.set_context({"boot_id": clock.boot_id, "configuration": plan.revision})
-        return await Acts(recorder, consumer_acts(recorder)).perform(person, request)
-    except ActRefused as error:
-        raise CommandFailed(str(error), Exit.USAGE) from None
-    finally:
-        committing.cancel()
-        await asyncio.gather(committing, return_exceptions=True)
-        await journal.close()
-        directory.release()
 
 
 @consumer.command("list")

@@ -45,9 +45,10 @@ OVERDUE_EXTRA_S = 10.0
 
 @dataclass(slots=True)
 class Vitals:
-    """What nobody else measures; kept by :func:`watch_vitals`, the clock by ``keep_time``, the ends
-    of certificates by ``keep_expiries``.
+    """What nobody else measures; kept by :func:`watch_vitals`, and by others as they say.
 
+    :ivar clock: kept by ``keep_time``
+    :ivar expiries: kept by ``keep_expiries``
     :ivar loop_lag: how late the event loop woke a task that asked for a time, in seconds
     :ivar gaps: gaps that opened within the last hour, each time some did
     :ivar mended: writes that were mended within the last day, each time some were

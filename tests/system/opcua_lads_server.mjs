@@ -63,7 +63,7 @@ function measures(node, unit, low, high) {
 }
 
 const device = deviceType.instantiate({
-  browseName: "Freezer", componentOf: space.findNode(`ns=${di};i=5001`), optionals: ["DeviceHealth"],
+  browseName: { name: "Freezer", namespaceIndex: own.index }, componentOf: space.findNode(`ns=${di};i=5001`), optionals: ["DeviceHealth"],
 });
 set(at(device, "Manufacturer"), DataType.LocalizedText, { text: "Acme" });
 set(at(device, "Model"), DataType.LocalizedText, { text: "U80 (rev. 2)" });
