@@ -10,7 +10,7 @@ instrument gave no usable answer. Anything else it raises is a defect: acquisiti
 a lost link and records it with its traceback.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -217,4 +217,4 @@ class DriverKind:
     open: Callable[[Any, Sequence[Instrument], Clock], PolledDriver | SubscribedDriver]
     misfit: Callable[[Instrument, Sequence[Instrument]], str | None] = _fits
     at_site: Callable[[Any, Path], Any] = _as_stated
-    discover: Callable[[Any, Any, Clock], Awaitable[Sequence[Draft]]] | None = None
+    discover: Callable[[Any, Any, Clock], Coroutine[Any, Any, Sequence[Draft]]] | None = None

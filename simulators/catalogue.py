@@ -32,6 +32,7 @@ from simulators.devices.sartorius_sbi import SartoriusSbi, SartoriusSbiSettings
 from simulators.devices.text_contract import TextDevice
 from simulators.devices.thermo_tsx import ThermoTsx, ThermoTsxSettings
 from simulators.devices.vaisala_gmp252 import VaisalaGmp252, VaisalaGmp252Settings
+from simulators.devices.vaisala_hmdw110 import VaisalaHmdw110, VaisalaHmdw110Settings
 from simulators.devices.vaisala_hmp import VaisalaHmp, VaisalaHmpSettings
 from simulators.devices.vaisala_hpp272 import VaisalaHpp272, VaisalaHpp272Settings
 from simulators.devices.watson_marlow import WatsonMarlow, WatsonMarlowSettings
@@ -143,6 +144,7 @@ DEVICE_MODELS = {
     ),
     "thermo_tsx": _modbus(ThermoTsxSettings, "ult_freezer", ThermoTsx),
     "vaisala_gmp252": _modbus(VaisalaGmp252Settings, "incubator", VaisalaGmp252),
+    "vaisala_hmdw110": _modbus(VaisalaHmdw110Settings, "clean_room", VaisalaHmdw110),
     "vaisala_hmp": _modbus(VaisalaHmpSettings, "clean_room", VaisalaHmp),
     "vaisala_hpp272": _modbus(VaisalaHpp272Settings, "isolator", VaisalaHpp272),
     "heracell": DeviceModel(

@@ -6,7 +6,7 @@ arrived at the far end with these lines; a line may lack its arrival, never the 
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,19 +41,30 @@ class Ledger:
 
     def write(self, exchange: Exchange) -> None:
         """Append one line; it is with the operating system when this returns."""
+        self._append(
+            {
+                "wire": exchange.wire,
+                "device": exchange.device,
+                "unit": exchange.unit,
+                "function": exchange.function,
+                "address": exchange.address,
+                "count": exchange.count,
+                "reply": exchange.reply.hex(),
+                "fault": exchange.fault,
+            }
+        )
+
+    def said(
+        self, wire: str, device: str, source_ns: int, values: Mapping[str, object]
+    ) -> None:
+        """Append what a device pushes: values by the path of their node, and its own time."""
+        self._append(
+            {"wire": wire, "device": device, "source_ns": source_ns, "values": dict(values)}
+        )
+
+    def _append(self, facts: dict[str, object]) -> None:
         self._written += 1
-        line = {
-            "n": self._written,
-            "realtime_ns": self._clock_ns(),
-            "wire": exchange.wire,
-            "device": exchange.device,
-            "unit": exchange.unit,
-            "function": exchange.function,
-            "address": exchange.address,
-            "count": exchange.count,
-            "reply": exchange.reply.hex(),
-            "fault": exchange.fault,
-        }
+        line = {"n": self._written, "realtime_ns": self._clock_ns(), **facts}
         self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
         self._file.flush()
 

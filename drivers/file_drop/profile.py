@@ -26,7 +26,7 @@ from edgeagent.model.profile import Group, IdentityItem, Profile, Strict, Tag
 Form = Literal["csv", "tsv", "xml", "json"]
 TABLES: tuple[Form, ...] = ("csv", "tsv")
 
-_PROBE = datetime(2026, 11, 23, 13, 14, 15)  # noqa: DTZ001 - local, to try a form of time
+_PROBE = datetime(2026, 11, 23, 13, 14, 15)
 _WIDE = ("utf-16", "utf-16-le", "utf-16-be")
 
 
@@ -46,7 +46,7 @@ def _time_form(form: str) -> str:
         return form
     try:
         text = _PROBE.strftime(form) if "%z" not in form else _PROBE.astimezone().strftime(form)
-        found = datetime.strptime(text, form)  # noqa: DTZ007 - the zone is another matter
+        found = datetime.strptime(text, form)
     except ValueError:
         found = None
     if found is None or found.replace(tzinfo=None, second=0) != _PROBE.replace(second=0):
@@ -57,9 +57,10 @@ def _time_form(form: str) -> str:
     return form
 
 
-Location = Annotated[str, StringConstraints(min_length=1, max_length=200)] | Annotated[
-    int, Field(ge=1, le=1000)
-]
+Location = (
+    Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    | Annotated[int, Field(ge=1, le=1000)]
+)
 """Of a table: the name or the number (from 1) of a column; of a tree: a path as in ``Probe/@id``,
 from the row; with a slash in front from the root."""
 
@@ -169,7 +170,9 @@ class FileDropLayout(Strict):
         return "\t" if self.format == "tsv" else self.delimiter or ","
 
 
-class _Fault(NamedTuple):
+class Fault(NamedTuple):
+    """One fault and its place in the file."""
+
     place: tuple[str | int, ...]
     text: str
 
@@ -188,7 +191,7 @@ class FileDropProfile(Profile[FileDropGroup, FileDropIdentityItem]):
         profile = handler(data)
         lines = [
             InitErrorDetails(type=PydanticCustomError("value_error", text), loc=place, input=None)
-            for place, text in profile._faults()
+            for place, text in profile.faults()
         ]
         if lines:
             raise ValidationError.from_exception_data(cls.__name__, lines)
@@ -200,60 +203,61 @@ class FileDropProfile(Profile[FileDropGroup, FileDropIdentityItem]):
         form = self.file_drop.time.form
         return self.clock is None and form not in ("iso", "unix") and "%z" not in form
 
-    def _faults(self) -> Iterator[_Fault]:
+    def faults(self) -> Iterator[Fault]:
+        """Yield what shows only when the parts are held against each other."""
         layout = self.file_drop
         if self.clock is not None:
             try:
                 zone_of(self.clock.zone)
             except (ZoneInfoNotFoundError, ValueError):
                 text = f"{self.clock.zone!r} is not known; write one as in Europe/Berlin"
-                yield _Fault(("clock", "zone"), text)
+                yield Fault(("clock", "zone"), text)
         yield from self._of_table() if layout.is_table else self._of_tree()
         for group, tags in self.groups.items():
             for name, tag in tags.tags.items():
                 place = ("groups", group, "tags", name)
                 for text in _of_tag(tag, layout):
-                    yield _Fault(place, text)
+                    yield Fault(place, text)
 
-    def _of_table(self) -> Iterator[_Fault]:
+    def _of_table(self) -> Iterator[Fault]:
         layout = self.file_drop
         if layout.rows is not None:
-            yield _Fault(("file_drop", "rows"), "a table has no path of rows; remove it")
+            yield Fault(("file_drop", "rows"), "a table has no path of rows; remove it")
         if layout.format == "tsv" and layout.delimiter is not None:
-            yield _Fault(("file_drop", "delimiter"), "tsv has tabulators; remove it, or write csv")
+            yield Fault(("file_drop", "delimiter"), "tsv has tabulators; remove it, or write csv")
         if layout.decimal == "comma" and layout.separator == ",":
             text = "the comma separates cells too; write delimiter ';', or decimal point"
-            yield _Fault(("file_drop", "decimal"), text)
+            yield Fault(("file_drop", "decimal"), text)
         named = [f for f in self._fields() if isinstance(f, str)]
         if layout.header_lines is None and not named:
             text = "no column has a name by which the header is found; add header_lines"
-            yield _Fault(("file_drop", "header_lines"), text)
+            yield Fault(("file_drop", "header_lines"), text)
         if layout.header_lines is not None and named:
             text = f"columns have names ({named[0]}), which the header says; remove it"
-            yield _Fault(("file_drop", "header_lines"), text)
+            yield Fault(("file_drop", "header_lines"), text)
         if layout.units is not None and not named:
             text = "units stand with names of columns, and there are none; remove it"
-            yield _Fault(("file_drop", "units"), text)
+            yield Fault(("file_drop", "units"), text)
 
-    def _of_tree(self) -> Iterator[_Fault]:
+    def _of_tree(self) -> Iterator[Fault]:
         layout = self.file_drop
         if layout.rows is None or not layout.rows.startswith("/"):
             text = "says not where the rows are; write a path from the root as in /report/samples"
-            yield _Fault(("file_drop", "rows"), text)
+            yield Fault(("file_drop", "rows"), text)
         meaningless = ("delimiter", "header_lines", "units", "end")
         for key in (*meaningless, "ignore", "unterminated", "encoding"):
             if key in layout.model_fields_set:
-                yield _Fault(("file_drop", key), f"means nothing in {layout.format}; remove it")
+                yield Fault(("file_drop", key), f"means nothing in {layout.format}; remove it")
         if layout.format == "json" and layout.decimal == "comma":
-            yield _Fault(("file_drop", "decimal"), "JSON has a point; remove it")
+            yield Fault(("file_drop", "decimal"), "JSON has a point; remove it")
         for name, item in self.identity.items():
             if not item.field.startswith("/"):
                 text = "is outside the rows; write a path from the root, with / in front"
-                yield _Fault(("identity", name, "field"), text)
+                yield Fault(("identity", name, "field"), text)
         for field in self._fields():
             if isinstance(field, int):
                 text = f"a tree has no column {field}; write a path"
-                yield _Fault(("file_drop", "rows"), text)
+                yield Fault(("file_drop", "rows"), text)
 
     def _fields(self) -> list[str | int]:
         """Return all places of a row that are read."""

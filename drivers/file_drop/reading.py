@@ -1,7 +1,7 @@
 """From the rows of one file to frames: what is new of it, in order, each once."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -39,15 +39,21 @@ class Reader:
         """Which files are this instrument's."""
         return str(self.instrument.settings.files or self.layout.files)
 
-    def read(self, data: bytes, known: Mapping[GroupSchema, Mapping[str, str]]) -> "Reading":
+    def read(
+        self,
+        data: bytes,
+        known: Mapping[GroupSchema, Mapping[str, str]],
+        is_taken: Callable[[GroupSchema, str], bool],
+    ) -> "Reading":
         """Return the reading of a file.
 
         :param known: how far reports were read, as a key by place
+        :param is_taken: whether a key belongs to another file, of which this one is a copy
         :raises Unreadable: if nothing of it can be used
         """
         parse = read_table if self.layout.is_table else read_tree
         report = parse(self.layout, self.wanted, data)
-        return Reading(self, report, hashlib.sha256(data).digest(), known)
+        return Reading(self, report, hashlib.sha256(data).digest(), known, is_taken)
 
 
 @dataclass(slots=True)
@@ -57,8 +63,12 @@ class _Part:
     group: GroupSchema
     tags: tuple[FileDropTag, ...]
     key: str
+    """Under which it marks how far it has come."""
+    found: str | None = None
+    """Under which it was marked."""
     behind: int = 0
     """Number of the last row that was read before."""
+    has_new: bool = False
     held: Frame | None = None
     """The last frame; what cannot be read behind it is said first, so that it is said once."""
     bad: list[tuple[int, str]] = field(default_factory=list)
@@ -70,7 +80,6 @@ class Reading:
 
     :ivar digest: SHA-256 of the whole file
     :ivar facts: identity items that it states
-    :ivar keys: under which key each group marks how far it has come
     :ivar resumed: whether some of it was read before
     """
 
@@ -80,6 +89,7 @@ class Reading:
         report: Report,
         digest: bytes,
         known: Mapping[GroupSchema, Mapping[str, str]],
+        is_taken: Callable[[GroupSchema, str], bool],
     ) -> None:
         self.digest = digest
         self.facts = report.facts
@@ -95,10 +105,17 @@ class Reading:
                 for part in self._parts:
                     found = known[part.group].get(row.place or "")
                     if found is not None:
-                        part.key, part.behind = found, row.number
-        self.keys = {part.group: part.key for part in self._parts}
+                        part.found, part.behind = found, row.number
+        for part in self._parts:
+            if part.found is not None and not is_taken(part.group, part.found):
+                part.key = part.found
         self.resumed = any(part.behind for part in self._parts)
         self._items = self._new(report.rows())
+
+    @property
+    def keys(self) -> dict[GroupSchema, str]:
+        """Under which key the groups are marked, once all was read."""
+        return {p.group: p.key if p.has_new else p.found or p.key for p in self._parts}
 
     def batch(self, rows: int) -> list[Item]:
         """Return what comes next, empty at the end."""
@@ -132,7 +149,7 @@ class Reading:
         if isinstance(found, Frame):
             assert not isinstance(moment, str)
             yield from self._flush(part, moment.utc_ns)
-            part.held, part.last_ns = found, moment.utc_ns
+            part.held, part.last_ns, part.has_new = found, moment.utc_ns, True
             return
         assert isinstance(found, str)
         part.bad.append((row.number, found))

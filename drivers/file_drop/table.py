@@ -3,7 +3,7 @@
 import codecs
 import csv
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from drivers.file_drop.profile import FileDropLayout
@@ -13,8 +13,10 @@ from drivers.file_drop.values import Unreadable
 LINE_BYTES_MAX = 65_536
 HEADER_LINES_MAX = 200
 _BLANK = " \t\r\n\v\f\u00a0\ufeff"
-_BRACKETS = _BLANK + "[](){}/,;:_-"
-_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le")) + (
+_BRACKETS = _BLANK + "[](){}/,"
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 
@@ -32,7 +34,7 @@ class _Columns(NamedTuple):
     """Which cell holds what, and how many cells a row has; ``None``: as many as it likes."""
 
     places: tuple[tuple[str | int, int], ...]
-    count: int | None
+    cells: int | None
 
 
 def read_table(layout: FileDropLayout, wanted: Wanted, data: bytes) -> Report:
@@ -123,24 +125,21 @@ def _beginning(
     facts: dict[str, str] = {}
     names = {field: name for name, field in wanted.facts.items()}
     columns: _Columns | None = None
-    before = 0
     if layout.header_lines is not None:
         columns = _Columns(tuple((f, f - 1) for f in wanted.fields if isinstance(f, int)), None)
         if layout.header_lines == 0:
             return facts, columns, (text.begin, 1)
     for line in lines:
-        before += 1
-        if before > HEADER_LINES_MAX or not line.terminated:
+        if line.number > HEADER_LINES_MAX or not line.terminated:
             break
         cells = _cells_or_none(text, line)
         if layout.header_lines is None:
             columns = _columns(layout, wanted, cells)
         if len(cells) > 1 and cells[0].rstrip(_BLANK + ":=") in names:
             facts.setdefault(names[cells[0].rstrip(_BLANK + ":=")], cells[1])
-        if columns is not None and layout.units == "line":
-            line = _units(wanted, columns, text, lines)
-        if columns is not None and before >= (layout.header_lines or 0):
-            return facts, columns, (line.stop, line.number + 1)
+        if columns is not None and line.number >= (layout.header_lines or 0):
+            last = _units(wanted, columns, text, lines) if layout.units == "line" else line
+            return facts, columns, (last.stop, last.number + 1)
     raise Unreadable(
         "has fewer lines than its header should have"
         if layout.header_lines is not None
@@ -180,7 +179,7 @@ def _columns(layout: FileDropLayout, wanted: Wanted, cells: Sequence[str]) -> _C
 def _names(cell: str, field: str, with_unit: bool) -> bool:
     if not with_unit:
         return cell == field
-    rest = cell[len(field) :]
+    rest = cell[len(field) :].lstrip(_BLANK)
     return cell.startswith(field) and (not rest or rest[0] in _BRACKETS)
 
 
@@ -203,18 +202,15 @@ def _rows(
     digest = hashlib.sha256(text.data[:start])
     passed_over = (*layout.ignore, *((layout.end,) if layout.end else ()))
     for line in text.lines(start, number):
-        digest.update(text.data[line.start : line.stop])
+        # Without its end, so that a last line is the same one when it has got it.
+        digest.update(text.data[line.start : line.stop].rstrip(b"\r\n\0") + b"\n")
         if not line.terminated and not layout.unterminated:
             if not layout.grows and text.data[line.start : line.stop].strip(b" \t\r\0"):
                 yield Row(line.number, None, "has no end of line, so it may be cut")
             return
         fields = _row(text, columns, line, passed_over)
         if fields is not None:
-            yield Row(line.number, _place(digest.copy().digest), fields)
-
-
-def _place(digest: Callable[[], bytes]) -> str:
-    return digest()[:PLACE_BYTES].hex()
+            yield Row(line.number, digest.digest()[:PLACE_BYTES].hex(), fields)
 
 
 def _row(
@@ -226,9 +222,9 @@ def _row(
         return str(error)
     if not any(cells) or _begins(cells, passed_over):
         return None
-    if columns.count is not None:
-        while len(cells) > columns.count and not cells[-1]:
+    if columns.cells is not None:
+        while len(cells) > columns.cells and not cells[-1]:
             cells.pop()
-        if len(cells) != columns.count:
-            return f"has {len(cells)} cells, and the header {columns.count}"
+        if len(cells) != columns.cells:
+            return f"has {len(cells)} cells, and the header {columns.cells}"
     return {field: cells[place] for field, place in columns.places if place < len(cells)}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from drivers.file_drop.profile import FileDropTag, ReportTime
 
 Fields = Mapping[str | int, str]
-"""What a row says, by the names, numbers or paths of the profile; what it does not say is absent."""
+"""What a row says, by names, numbers or paths of the profile; what it does not say is absent."""
 
 TEXT_CHARACTERS_MAX = 256
 NUMBER_CHARACTERS_MAX = 64
@@ -132,7 +132,7 @@ def moment_of(
         if time.form == "iso":
             stated = datetime.fromisoformat(text)
         else:
-            stated = datetime.strptime(text, time.form)  # noqa: DTZ007 - the zone comes next
+            stated = datetime.strptime(text, time.form)
         return _in_zone(stated, zone, before_ns)
     except (ValueError, OverflowError):
         raise Unreadable("has a time of another form") from None

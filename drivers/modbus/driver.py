@@ -124,8 +124,7 @@ class _Device:
         :raises BadReply: if it is not certain which these are: a reply that is late or garbled
             makes no other device of it
         """
-        if not self._items:  # no fact to ask for, but whether it is there at all
-            await next(iter(self.readers.values())).read(wire)
+        if not self._items:
             return {}
         reading = await self._identity.read_thoroughly(wire)
         return {

@@ -22,16 +22,13 @@ import asyncio
 from collections import deque
 from typing import NamedTuple
 
-from drivers.connection import Answer, Connection
+from drivers.connection import Answer
+from drivers.line import PROOFS_MAX, Line
 from drivers.modbus.framing import ASCII, RTU, BadFrame, reply_bytes
 from drivers.modbus.settings import ModbusLinkSettings
 from drivers.modbus.wire import READ_FUNCTIONS, Station, Stations
 from edgeagent.model.errors import BadReply, LinkLost
 
-PROOFS_MAX = 3
-"""Proofs that may fail one after the other, other than by silence, until the link is lost."""
-
-_INSTANT_S = 1e-5  # less than any clock tells or any line notices
 _UNITS = range(1, 248)  # 0 is the broadcast
 _GATEWAY = (0x0A, 0x0B)
 _STRANGER = Station()
@@ -66,14 +63,14 @@ class _Said(NamedTuple):
     proof: bool
 
 
-class LineWire(Connection):
+class LineWire(Line):
     """See :class:`~drivers.modbus.wire.Wire`."""
 
     def __init__(self, settings: ModbusLinkSettings, stations: Stations) -> None:
-        super().__init__(settings)
+        super().__init__(
+            settings, slowest_s=settings.slowest_reply / 10**9, silence_s=settings.silence_s
+        )
         self._framing = ASCII if settings.framing == "ascii" else RTU
-        self._slowest_s = settings.slowest_reply / 10**9
-        self._silence_s = settings.silence_s
         self._echo = settings.echo
         self._stations = stations
         self._known: dict[tuple[int, bytes], bytes] = {}
@@ -81,17 +78,6 @@ class LineWire(Connection):
         self._said: deque[_Said] = deque()
         self._waiting: _Waiting | None = None
         self._whole: asyncio.TimerHandle | None = None
-        self._dirty = "the line was just opened"
-        self._sent_at_s = self._heard_at_s = -self._slowest_s
-        self._silent_until_s = 0.0
-        self._rested_at_s: dict[int, float] = {}
-        self._proofs_failed = 0
-
-    async def open(self) -> None:
-        """See :class:`~drivers.modbus.wire.Wire`."""
-        await super().open()
-        # Whoever asked before us, a killed agent say, may still be answered.
-        self._silent_until_s = self.loop.time() + self._slowest_s
 
     def forget(self, unit: int) -> None:
         """See :class:`~drivers.modbus.wire.Wire`."""
@@ -130,42 +116,6 @@ class LineWire(Connection):
 
     def _station(self, unit: int) -> Station:
         return self._stations.get(unit, _STRANGER)
-
-    def _soil(self, why: str) -> None:
-        """From now on nothing that comes is trusted."""
-        self._dirty = why
-        patience = 1 + min(self._proofs_failed, PROOFS_MAX)
-        self._silent_until_s = max(
-            self._silent_until_s, self._sent_at_s + patience * self._slowest_s
-        )
-
-    async def _get_ready(self, unit: int) -> None:
-        """Wait until a unit may be asked; drop what comes in the meantime."""
-        begun_s = now_s = self.loop.time()
-        while True:
-            if not self.is_active():
-                raise LinkLost(self._gone)
-            free_s = max(self._heard_at_s + self._silence_s, self._rested_at_s.get(unit, 0.0))
-            if self._dirty:
-                free_s = max(free_s, self._silent_until_s)
-            if free_s - now_s < _INSTANT_S:
-                return
-            if now_s > max(begun_s, self._silent_until_s) + self._slowest_s:
-                self._lose(
-                    f"{self.peer}: the line is never silent; look for another master on it, and "
-                    "for wrong baud rate, parity or wiring"
-                )
-                continue
-            await self._sleep(free_s - now_s)
-            now_s = self.loop.time()
-
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep, but wake when the connection is lost."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._lost.wait()
-        except TimeoutError:
-            return
 
     async def _prove(self, unit: int, request: bytes) -> None:
         """Let a unit show that its next reply answers the next request.
@@ -211,13 +161,6 @@ class LineWire(Connection):
                 f"{reply[2:].hex(' ')} instead of {known[2:].hex(' ')}; all are asked anew"
             )
             raise LinkLost(self._gone)
-
-    def _count_failure(self, error: BadReply) -> None:
-        self._proofs_failed += 1
-        self._soil(error.detail)
-        if self._proofs_failed >= PROOFS_MAX:
-            self._lose(f"{self.peer}: no unit could be brought in step; last: {error.detail}")
-            raise LinkLost(self._gone) from None
 
     def _is_said_again(self, unit: int, request: bytes, reply: bytes) -> bool:
         """Return whether a reply may be the second copy of one to another request."""

@@ -90,4 +90,3 @@ def _content(value: Any, kind: Any) -> Any:
     """Return what a DataValue holds, if it is of a kind."""
     content = None if value is None or value.Value is None else value.Value.Value
     return content if isinstance(content, kind) else None
-

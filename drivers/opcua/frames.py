@@ -10,7 +10,7 @@ from typing import Any
 
 from drivers.opcua.notification import Samples
 from drivers.opcua.values import Convert, Mismatch, NoValue, utc_ns
-from edgeagent.model.frame import Frame, GroupSchema, Loss, Value
+from edgeagent.model.frame import Frame, GroupSchema, Loss, Origin, Value
 
 BAD_NO_VALUE = 0x80F0_0000
 BAD_TYPE_MISMATCH = 0x8074_0000
@@ -45,7 +45,7 @@ class Point:
 
 
 @dataclass(slots=True)
-class _Draft:
+class FrameDraft:
     """A frame in the making."""
 
     first_ns: int | None
@@ -54,6 +54,24 @@ class _Draft:
     statuses: dict[int, int] = field(default_factory=dict)
     sources: dict[int, int | None] = field(default_factory=dict)
     servers: dict[int, int | None] = field(default_factory=dict)
+
+    def put(
+        self,
+        index: int,
+        value: Value,
+        status: int,
+        source_ns: int | None,
+        server_ns: int | None,
+        *,
+        refused: bool,
+    ) -> None:
+        """Take a tag's value; one that was refused is not present, its status says why."""
+        self.values[index] = value
+        self.statuses[index] = status
+        self.sources[index] = source_ns
+        self.servers[index] = server_ns
+        if not refused:
+            self.present.append(index)
 
 
 class Assembler:
@@ -69,7 +87,7 @@ class Assembler:
 
     def assemble(self, samples: Samples, utc_now_ns: int, boot_now_ns: int) -> list[Frame | Loss]:
         """Return what a message holds, frames first, then what is known to be missing."""
-        drafts: dict[GroupSchema, list[_Draft]] = {}
+        drafts: dict[GroupSchema, list[FrameDraft]] = {}
         newest: dict[int, int] = {}
         losses: list[Loss] = []
         for handle, kind, value, status, source, server in zip(
@@ -91,26 +109,18 @@ class Assembler:
                     losses.append(_watched_again(point, utc_now_ns))
                     point.interrupted = None
                 continue
-            refused, sent = False, value
+            refused, sent = "", value
             if status >> 31:
                 value = None
             elif kind != point.kind:
-                try:
-                    value = point.convert(kind, value)
+                value, status, refused = converted(point, kind, value, status)
+                if refused:
+                    losses += _told(point, f"tag {point.name}: {refused}")
+                elif value is not None:
                     point.fault = None
-                except NoValue:
-                    value, status = None, BAD_NO_VALUE
-                except Mismatch as error:
-                    value, status, refused = None, BAD_TYPE_MISMATCH, True
-                    losses += _told(point, f"tag {point.name}: {error}")
             of_group = drafts.setdefault(point.group, [])
             draft = self._draft(point, of_group, newest, source_ns or server_ns)
-            draft.values[point.index] = value
-            draft.statuses[point.index] = status
-            draft.sources[point.index] = source_ns
-            draft.servers[point.index] = server_ns
-            if not refused:
-                draft.present.append(point.index)
+            draft.put(point.index, value, status, source_ns, server_ns, refused=bool(refused))
             if point.interrupted is not None or status & OVERFLOW == OVERFLOW:
                 losses += _missed(point, source_ns)
             point.last_source_ns, point.last = source_ns, (sent, status)
@@ -120,12 +130,12 @@ class Assembler:
                 if draft.present:
                     for index, status in self.refused.pop(group, {}).items():
                         draft.statuses.setdefault(index, status)
-                    frames.append(_frame(group, draft, utc_now_ns, boot_now_ns))
+                    frames.append(frame_of(group, draft, utc_now_ns, boot_now_ns))
         return [*frames, *_merged(losses)]
 
     def _draft(
-        self, point: Point, drafts: list[_Draft], newest: dict[int, int], at_ns: int | None
-    ) -> _Draft:
+        self, point: Point, drafts: list[FrameDraft], newest: dict[int, int], at_ns: int | None
+    ) -> FrameDraft:
         """Return the frame of the sample's instant, behind the frame of the tag's last sample."""
         within_ns = point.group.period_ns // 2
         for number in range(newest.get(point.handle, -1) + 1, len(drafts)):
@@ -136,9 +146,19 @@ class Assembler:
                 break
         else:
             number = len(drafts)
-            drafts.append(_Draft(at_ns, [None] * self._sizes[point.group]))
+            drafts.append(FrameDraft(at_ns, [None] * self._sizes[point.group]))
         newest[point.handle] = number
         return drafts[number]
+
+
+def converted(point: Point, kind: int, value: Any, status: int) -> tuple[Value, int, str]:
+    """Return a tag's value and status of what is not bad, and why it is refused, if it is."""
+    try:
+        return point.convert(kind, value), status, ""
+    except NoValue:
+        return None, BAD_NO_VALUE, ""
+    except Mismatch as error:
+        return None, BAD_TYPE_MISMATCH, str(error)
 
 
 def _is_known(point: Point, source_ns: int | None, value: Any, status: int) -> bool:
@@ -206,15 +226,23 @@ def _merged(losses: Iterable[Loss]) -> list[Loss]:
     ]
 
 
-def _frame(group: GroupSchema, draft: _Draft, utc_ns_: int, boot_ns: int) -> Frame:
+def frame_of(
+    group: GroupSchema,
+    draft: FrameDraft,
+    utc_now_ns: int,
+    boot_now_ns: int,
+    origin: Origin = Origin.LIVE,
+) -> Frame:
+    """Return a frame of what was put into its draft."""
     count = len(group.tags)
     present = sorted(draft.present)
     everything = len(present) == count
     return Frame(
         group,
         tuple(draft.values),
-        utc_ns_,
-        boot_ns,
+        utc_now_ns,
+        boot_now_ns,
+        origin=origin,
         present=None if everything else tuple(present),
         status=_shape(draft.statuses, count, 0),
         source_utc_ns=_shape(draft.sources, count, None),

@@ -11,7 +11,7 @@ READ_AT_ONCE = 500
 """Operations in one request where the server states no limit."""
 
 NAMESPACE_ARRAY, SERVER_TIME = 2255, 2258
-LIMITS = {"read": 11705, "translate": 11712, "monitor": 11714}
+LIMITS = {"read": 11705, "translate": 11712, "monitor": 11714, "history": 12165}
 VALUE = 13
 HIERARCHICAL = 33
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - a class by any other spelling
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from drivers.opcua.measure import (
     I32,
@@ -72,6 +72,16 @@ class Samples:
     servers: list[int | None] = field(default_factory=list)
 
 
+class DataValue(NamedTuple):
+    """One value with its status and times, in the terms of :class:`Samples`."""
+
+    kind: int
+    value: Any
+    status: int
+    source: int | None
+    server: int | None
+
+
 @dataclass(slots=True)
 class Notification:
     """One NotificationMessage (OPC 10000-4 section 7.26) with what its response says beside it.
@@ -121,7 +131,7 @@ def check_read(body: bytes) -> None:
     :raises Malformed: if it does not fit itself, or is beyond bounds
     """
     try:
-        type_id, offset = _response_header(body, Notification())
+        type_id, _, offset = response_header(body)
         if type_id == READ_RESPONSE:
             length, offset = array_length(body, offset)
             for _ in range(length):
@@ -135,7 +145,7 @@ def check_read(body: bytes) -> None:
 def _decoded(body: bytes, variant: DecodeVariant, wanted: int) -> Notification:
     notification = Notification()
     try:
-        type_id, offset = _response_header(body, notification)
+        type_id, notification.service_result, offset = response_header(body)
         if type_id == SERVICE_FAULT:
             return notification
         if type_id != wanted:
@@ -156,14 +166,15 @@ def _decoded(body: bytes, variant: DecodeVariant, wanted: int) -> Notification:
     return notification
 
 
-def _response_header(body: bytes, notification: Notification) -> tuple[int | None, int]:
+def response_header(body: bytes) -> tuple[int | None, int, int]:
+    """Return encoding id and service result of a response, and where its parameters begin."""
     type_id, offset = encoding_id(body, 0)
-    _, _, notification.service_result = _HEADER.unpack_from(body, offset)
+    _, _, service_result = _HEADER.unpack_from(body, offset)
     offset = skip_diagnostic(body, offset + _HEADER.size, 0)
     count, offset = array_length(body, offset)
     for _ in range(count):
         offset = skip_string(body, offset)
-    return type_id, skip_extension_object(body, offset)
+    return type_id, service_result, skip_extension_object(body, offset)
 
 
 def _message(body: bytes, offset: int, variant: DecodeVariant, notification: Notification) -> int:
@@ -221,7 +232,7 @@ def _items(body: bytes, offset: int, end: int, variant: DecodeVariant, samples: 
                 offset += run * size
                 left -= run
                 continue
-        offset = _one(body, offset, end, mask, variant, samples)
+        offset = _one(body, offset, end, variant, samples)
         left -= 1
 
 
@@ -285,12 +296,28 @@ def _take_run(body: bytes, offset: int, mask: int, kind: int, run: int, samples:
         samples.servers += [None] * run
 
 
-def _one(
-    body: bytes, offset: int, end: int, mask: int, variant: DecodeVariant, samples: Samples
-) -> int:
+def _one(body: bytes, offset: int, end: int, variant: DecodeVariant, samples: Samples) -> int:
     """Decode one item of any kind."""
     handle = U32.unpack_from(body, offset)[0]
-    offset += 5
+    data, offset = data_value(body, offset + 4, end, variant)
+    samples.handles.append(handle)
+    samples.types.append(data.kind)
+    samples.values.append(data.value)
+    samples.statuses.append(data.status)
+    samples.sources.append(data.source)
+    samples.servers.append(data.server)
+    return offset
+
+
+def data_value(
+    body: bytes, offset: int, end: int, variant: DecodeVariant
+) -> tuple[DataValue, int]:
+    """Return a DataValue of any kind, and where it ends.
+
+    :raises Malformed: if it ends behind ``end``, or is beyond bounds
+    """
+    mask = body[offset]
+    offset += 1
     kind, value, status = NO_VALUE, None, 0
     source = server = None
     if mask & 1:
@@ -312,13 +339,7 @@ def _one(
         offset += 2
     if offset > end:
         raise Malformed("an item ends behind its notification")
-    samples.handles.append(handle)
-    samples.types.append(kind)
-    samples.values.append(value)
-    samples.statuses.append(status)
-    samples.sources.append(source)
-    samples.servers.append(server)
-    return offset
+    return DataValue(kind, value, status, source, server), offset
 
 
 def _value(body: bytes, offset: int, end: int, variant: DecodeVariant) -> tuple[int, Any, int]:

@@ -310,9 +310,9 @@ class Channel:
             raise Refused(result)
         return answer  # type: ignore[no-any-return]
 
-    async def ask_bytes(self, request: Any) -> bytes:
+    async def ask_bytes(self, request: Any, timeout_s: float = 0) -> bytes:
         """Send a request and return the body of its response; raises as :meth:`ask`."""
-        return bytes(await self._answer(request, self.timeout_s))
+        return bytes(await self._answer(request, timeout_s or self.timeout_s))
 
     async def _answer(self, request: Any, wait_s: float) -> Buffer:
         name = type(request).__name__

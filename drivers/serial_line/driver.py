@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from drivers.identity import identity_of
-from drivers.serial_line.codec import Command, Missing, Refused, compile_command, text_of
+from drivers.serial_line.codec import Command, Refused, compile_command
 from drivers.serial_line.line import Station, TextLine
 from drivers.serial_line.profile import SerialLineProfile
 from drivers.serial_line.pseudonym import read_key
 from drivers.serial_line.reader import Reader
 from drivers.serial_line.settings import SerialLineInstrumentSettings, SerialLineLinkSettings
+from drivers.serial_line.values import Missing, text_of
 from edgeagent.driver import BadReply, Frame, GroupSchema, Identity, Instrument, LinkLost
 from edgeagent.model.clock import Clock
 

@@ -18,17 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from drivers.connection import Connection, End
+from drivers.connection import Answer, End
+from drivers.line import PROOFS_MAX, Line
 from drivers.serial_line.codec import BadLine, Command, Reading, Refused
-from edgeagent.model.errors import BadReply, EdgeAgentError, LinkLost
-
-PROOFS_MAX = 3
-"""Proofs that may fail one after the other, other than by silence, until the link is lost."""
+from edgeagent.model.errors import BadReply, LinkLost
 
 REST_S = 0.005
 """Silence behind a reply: long enough for what an adapter holds back, 4 characters at 9600 baud."""
-
-_INSTANT_S = 1e-5  # less than any clock tells or any line notices
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,35 +50,21 @@ class _Waiting(NamedTuple):
     station: Station
     command: Command
     echo: bytes
-    answer: "asyncio.Future[bytes | EdgeAgentError]"
+    answer: Answer
 
 
-class TextLine(Connection):
+class TextLine(Line):
     """One line and the stations on it."""
 
     def __init__(self, settings: End, stations: Sequence[Station], *, echo: bool = False) -> None:
-        super().__init__(settings)
+        slowest_s = max((station.slowest_s for station in stations), default=0.0)
+        super().__init__(settings, slowest_s=slowest_s, silence_s=REST_S)
         self._echo = echo
-        self._slowest_s = max((station.slowest_s for station in stations), default=0.0)
         self._known: dict[tuple[str, str], dict[str, str]] = {}
         self._unproven = {station.name for station in stations}
         self._waiting: _Waiting | None = None
         self._heard = bytearray()
         self._whole: asyncio.TimerHandle | None = None
-        self._dirty = "the line was just opened"
-        self._sent_at_s = self._heard_at_s = -self._slowest_s
-        self._silent_until_s = 0.0
-        self._rested_at_s: dict[str, float] = {}
-        self._proofs_failed = 0
-
-    async def open(self) -> None:
-        """Open the line.
-
-        :raises LinkLost: if that fails
-        """
-        await super().open()
-        # Whoever asked before us, a killed agent say, may still be answered.
-        self._silent_until_s = self.loop.time() + self._slowest_s
 
     def forget(self, station: Station) -> None:
         """Forget what is known of a station: it is about to be asked anew who it is."""
@@ -98,14 +80,14 @@ class TextLine(Connection):
         :raises LinkLost: if the line is gone
         """
         try:
-            await self._get_ready(station)
+            await self._get_ready(station.name)
             if command not in station.known_answers:
                 await self.prove(station)
             reading = await self._exchange(station, command)
             if command in station.known_answers:
                 self._check_known(station, command, reading)
         except BadReply:
-            await self._get_ready(station)
+            await self._get_ready(station.name)
             raise
         self._proofs_failed = 0
         self._unproven.discard(station.name)
@@ -119,14 +101,14 @@ class TextLine(Connection):
         :raises LinkLost: if it cannot be brought in step, or has become another one
         """
         for _ in range(PROOFS_MAX):
-            await self._get_ready(station)
+            await self._get_ready(station.name)
             if not self._dirty and station.name not in self._unproven:
                 return
             if station.known_answers:
                 await self._prove_by(station)
             self._unproven.discard(station.name)
             self._dirty = ""
-        await self._get_ready(station)
+        await self._get_ready(station.name)
         if self._dirty:
             raise BadReply("bad_reply", f"{self.peer}: no rest on the line: {self._dirty}")
 
@@ -156,50 +138,6 @@ class TextLine(Connection):
                 f"identified, {said} instead of {known}; all are asked anew"
             )
             raise LinkLost(self._gone)
-
-    def _count_failure(self, error: BadReply) -> None:
-        self._proofs_failed += 1
-        self._soil(error.detail)
-        if self._proofs_failed >= PROOFS_MAX:
-            self._lose(f"{self.peer}: no instrument could be brought in step; last: {error.detail}")
-            raise LinkLost(self._gone) from None
-
-    def _soil(self, why: str) -> None:
-        """From now on nothing that comes is trusted."""
-        self._dirty = why
-        patience = 1 + min(self._proofs_failed, PROOFS_MAX)
-        self._silent_until_s = max(
-            self._silent_until_s, self._sent_at_s + patience * self._slowest_s
-        )
-
-    async def _get_ready(self, station: Station) -> None:
-        """Wait until a station may be asked; drop what comes in the meantime."""
-        begun_s = now_s = self.loop.time()
-        while True:
-            if not self.is_active():
-                raise LinkLost(self._gone)
-            rested_s = self._rested_at_s.get(station.name, 0.0)
-            free_s = max(self._heard_at_s + max(REST_S, station.pause_s), rested_s)
-            if self._dirty:
-                free_s = max(free_s, self._silent_until_s)
-            if free_s - now_s < _INSTANT_S:
-                return
-            if now_s > max(begun_s, self._silent_until_s) + self._slowest_s:
-                self._lose(
-                    f"{self.peer}: the line is never silent; look for another master on it, for a "
-                    "device that sends by itself, and for wrong baud rate, parity or wiring"
-                )
-                continue
-            await self._sleep(free_s - now_s)
-            now_s = self.loop.time()
-
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep, but wake when the connection is lost."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._lost.wait()
-        except TimeoutError:
-            return
 
     # -- one request and its reply -------------------------------------------------------------
 
@@ -276,7 +214,7 @@ class TextLine(Connection):
             raise BadLine("no echo came before the reply; is echo switched on?")
         return len(heard) > len(echo) and waiting.command.is_whole(bytes(heard[len(echo) :]))
 
-    def _finish(self, answer: "asyncio.Future[bytes | EdgeAgentError]", reply: bytes) -> None:
+    def _finish(self, answer: Answer, reply: bytes) -> None:
         if not answer.done():
             answer.set_result(reply)
 

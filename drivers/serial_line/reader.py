@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from drivers.serial_line.codec import Command, Fields, Missing, Refused, value_of
+from drivers.serial_line.codec import Command, Fields, Refused
 from drivers.serial_line.line import Station, TextLine
 from drivers.serial_line.profile import SerialLineTag
 from drivers.serial_line.pseudonym import pseudonym
+from drivers.serial_line.values import Missing, value_of
 from edgeagent.driver import BadReply, Frame, GroupSchema
 from edgeagent.model import quality
 from edgeagent.model.clock import Clock

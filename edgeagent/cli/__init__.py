@@ -13,6 +13,7 @@ COMMANDS = {
     "check": "edgeagent.cli.check:check",
     "consumer": "edgeagent.cli.consumer:consumer",
     "demo": "edgeagent.cli.demo:demo",
+    "discover": "edgeagent.cli.discover:discover",
     "journal": "edgeagent.cli.journal:journal",
     "metrics": "edgeagent.cli.metrics:metrics",
     "receive": "edgeagent.cli.receive:receive",
@@ -49,7 +50,7 @@ def main() -> None:
     edgeagent status --config /etc/edgeagent/site.yaml
 
     Exit codes: 0 done; 1 something is wrong with the records; 2 wrong use of the command; 3 the
-    agent runs and its health is at fault (status); 69 the agent is not running; 70 internal error;
-    73 state directory not usable; 74 journal failed; 75 another agent is running; 77 not allowed;
-    78 configuration.
+    agent runs and its health is at fault (status); 69 the agent, or who was asked, is not there;
+    70 internal error; 73 state directory or file not usable; 74 journal failed; 75 another agent is
+    running; 77 not allowed; 78 configuration.
     """

@@ -20,7 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simulators.devices.contract import POWERED_OFF, ModbusDevice, ModbusException, Table
+from simulators.devices.contract import POWERED_OFF, ModbusDevice, Table
+from simulators.devices.register_map import placed, read_map, require_registers
 from simulators.devices.registers import span16
 from simulators.process.ln2_freezer import Ln2Freezer
 from simulators.settings import require
@@ -74,20 +75,14 @@ class Adam4015(ModbusDevice):
         self._sources = wired + [_SOURCES["unused"]] * (CHANNELS - len(wired))
 
     def read(self, table: Table, address: int, count: int) -> list[int]:
-        if table not in (Table.HOLDING_REGISTERS, Table.INPUT_REGISTERS):
-            raise ModbusException(ModbusException.ILLEGAL_FUNCTION)
-        for start, registers in self._blocks():
-            if start <= address and address + count <= start + len(registers):
-                return registers[address - start : address - start + count]
-        raise ModbusException(ModbusException.ILLEGAL_DATA_ADDRESS)
-
-    def _blocks(self) -> tuple[tuple[int, list[int]], ...]:
-        return (
-            (0, [self._raw(channel) for channel in range(CHANNELS)]),
-            (200, [self._type_code] * CHANNELS),
-            (210, [0x4015, 0x0000, 0xA200, 0x0000]),
-            (220, [(1 << CHANNELS) - 1]),
+        require_registers(table)
+        registers = (
+            placed(0, [self._raw(channel) for channel in range(CHANNELS)])
+            | placed(200, [self._type_code] * CHANNELS)
+            | placed(210, [0x4015, 0x0000, 0xA200, 0x0000])
+            | {220: (1 << CHANNELS) - 1}
         )
+        return read_map(registers, address, count)
 
     def _raw(self, channel: int) -> int:
         if self.disturbances.active(WIRES_OPEN[channel]):

@@ -81,7 +81,7 @@ class AlicatMc(TextDevice):
         return (
             f"{self._settings.address} {settings.pressure_psia:+07.2f}"
             f" {process.temperature_c:+07.2f} {volume:+07.2f} {flow}"
-            f" {settings.set_point_sccm / divisor:+07.2f} {self._settings.gas:>6}{flags}"
+            f" {process.set_point_sccm / divisor:+07.2f} {self._settings.gas:>6}{flags}"
         )
 
     def _rows(self) -> list[str]:

@@ -63,7 +63,7 @@ class AlicatMcModbus(ModbusDevice):
         require_registers(table)
         process, stated = self._process, self._process.settings
         divisor = 1_000.0 if self._settings.flow_unit == UNIT_SLPM else 1.0
-        set_point = f32_high_first(stated.set_point_sccm / divisor)
+        set_point = f32_high_first(process.set_point_sccm / divisor)
         mass = f32_high_first(process.flow_sccm / divisor)
         volume = f32_high_first(self._volume_ccm / divisor)
         pressure = f32_high_first(stated.pressure_psia)

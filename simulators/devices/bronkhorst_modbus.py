@@ -91,7 +91,7 @@ class BronkhorstModbus(ModbusDevice):
         require_registers(table)
         process = self._process
         share = self._flow / process.settings.full_scale_sccm
-        set_point = process.settings.set_point_sccm
+        set_point = process.set_point_sccm
         valve = round(process.valve_pct / 100.0 * _VALVE_OPEN)
         registers = (
             self._fixed

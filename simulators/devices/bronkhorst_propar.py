@@ -69,7 +69,7 @@ class BronkhorstPropar(TextDevice):
             case (1, 0x20):  # measure: 32000 is 100 %, above 41942 it is negative
                 return (self._measure() & 0xFFFF).to_bytes(2, "big")
             case (1, 0x21):
-                share = supply.settings.set_point_sccm / supply.settings.full_scale_sccm
+                share = supply.set_point_sccm / supply.settings.full_scale_sccm
                 return round(32_000 * share).to_bytes(2, "big")
             case (33, 0x40):
                 return struct.pack(">f", supply.flow_sccm)

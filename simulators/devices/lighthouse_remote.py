@@ -22,7 +22,7 @@ from typing import ClassVar
 from simulators.devices.contract import POWERED_OFF, ModbusDevice, ModbusException, Table
 from simulators.devices.register_map import placed, read_map, require_table
 from simulators.devices.registers import ascii_text, u32_high_first
-from simulators.devices.sampler import Sample, Sampler
+from simulators.devices.sampler import LITRES_PER_CUBIC_FOOT, Sample, Sampler
 from simulators.process.clean_room import CleanRoom
 from simulators.settings import require
 
@@ -80,7 +80,7 @@ class LighthouseRemote(ModbusDevice):
         self._sampler = Sampler(
             room,
             SIZES_UM,
-            cubic_feet_per_min=1.0,
+            litres_per_min=LITRES_PER_CUBIC_FOOT,
             period_s=settings.sample_s,
             keep=_RECORDS_KEPT,
             rng=rng,

@@ -29,9 +29,9 @@ from random import Random
 from typing import ClassVar
 
 from simulators.devices.contract import POWERED_OFF, ModbusDevice, ModbusException, Table
-from simulators.devices.counting import poisson
 from simulators.devices.register_map import placed
 from simulators.devices.registers import ascii_text, i16, u32_high_first, utf16_text
+from simulators.devices.sampler import Sample, Sampler
 from simulators.process.clean_room import CleanRoom
 from simulators.settings import require
 
@@ -43,6 +43,7 @@ _FLOW_BIT = 0x0002  # assumed
 
 _EXISTING = (range(0, 400), range(500, 750))
 
+_SIZES_UM = (0.5, 5.0)
 _FLOW_L_PER_MIN = 28.3  # one cubic foot per minute
 _FLOW_SHARE_IN_FAULT = 0.5  # assumed: a clogged inlet halves the flow
 _VOLUME_UNITS_PER_L = 1_000  # assumed: the sample volume counts millilitres
@@ -79,18 +80,6 @@ class MetOne6000Settings:
         require(1 <= self.sample_period_s < 86_400, "sample_period_s", "must be 1 to 86399")
 
 
-@dataclass(slots=True)
-class _Sample:
-    """One sample, running or complete."""
-
-    started_utc_s: float
-    elapsed_s: float = 0.0
-    volume_l: float = 0.0
-    count_05um: int = 0
-    count_5um: int = 0
-    status: int = 0
-
-
 class MetOne6000(ModbusDevice):
     """The counter over a clean room: two count bins, 0.5 and 5 um."""
 
@@ -103,20 +92,24 @@ class MetOne6000(ModbusDevice):
         self._settings = settings
         self._room = room
         self._rng = rng
-        self._clock_utc_s = start_utc_s + settings.clock_offset_s
-        self._running = _Sample(self._clock_utc_s)
-        self._complete: _Sample | None = None
+        self._sampler = Sampler(
+            room,
+            _SIZES_UM,
+            litres_per_min=_FLOW_L_PER_MIN,
+            period_s=settings.sample_period_s,
+            keep=1,
+            rng=rng,
+            utc_s=start_utc_s + settings.clock_offset_s,
+        )
         self._fixed = _identity(settings) | _configuration(settings) | _labels() | _bins()
 
     def step(self, dt_s: float) -> None:
-        while dt_s > 0.0:
-            piece_s = min(dt_s, self._settings.sample_period_s - self._running.elapsed_s)
-            self._count(piece_s)
-            self._clock_utc_s += piece_s
-            dt_s -= piece_s
-            if self._running.elapsed_s >= self._settings.sample_period_s - 1e-6:
-                self._complete = self._running
-                self._running = _Sample(self._clock_utc_s)
+        self._sampler.step(
+            dt_s,
+            flow_share=self._flow_share,
+            blind=self.disturbances.active(LASER_FAULT),
+            faults=self._faults,
+        )
 
     def read(self, table: Table, address: int, count: int) -> list[int]:
         if table is not Table.HOLDING_REGISTERS:
@@ -128,48 +121,34 @@ class MetOne6000(ModbusDevice):
         return [registers.get(register, 0) for register in wanted]
 
     @property
-    def _flow_l_per_min(self) -> float:
-        share = _FLOW_SHARE_IN_FAULT if self.disturbances.active(FLOW_FAULT) else 1.0
-        return _FLOW_L_PER_MIN * share
+    def _flow_share(self) -> float:
+        return _FLOW_SHARE_IN_FAULT if self.disturbances.active(FLOW_FAULT) else 1.0
 
     @property
     def _faults(self) -> int:
         laser = self.disturbances.active(LASER_FAULT) * _LASER_BIT
         return laser | self.disturbances.active(FLOW_FAULT) * _FLOW_BIT
 
-    def _count(self, dt_s: float) -> None:
-        sample = self._running
-        volume_l = self._flow_l_per_min / 60.0 * dt_s
-        sample.elapsed_s += dt_s
-        sample.volume_l += volume_l
-        sample.status |= self._faults
-        if self.disturbances.active(LASER_FAULT):
-            return
-        volume_m3 = volume_l / 1000.0
-        large = poisson(self._room.particles_5um_per_m3 * volume_m3, self._rng)
-        small_per_m3 = self._room.particles_05um_per_m3 - self._room.particles_5um_per_m3
-        sample.count_5um += large
-        sample.count_05um += large + poisson(small_per_m3 * volume_m3, self._rng)
-
     def _live(self) -> dict[int, int]:
-        registers = placed(112, _calendar(self._clock_utc_s))
-        registers |= self._sample_block(300, self._running) | {309: self._running.status}
-        if self._complete is not None:
-            registers |= self._sample_block(500, self._complete)
-            registers |= placed(509, u32_high_first(self._complete.status))
+        running = self._sampler.running
+        registers = placed(112, _calendar(self._sampler.utc_s))
+        registers |= self._sample_block(300, running) | {309: running.faults}
+        for sample in self._sampler.complete:
+            registers |= self._sample_block(500, sample)
+            registers |= placed(509, u32_high_first(sample.faults))
         registers |= {706: 5_000, 707: 3_300, 708: 5_000, 715: _CALIBRATION_MV}
         registers |= {716: 0 if self.disturbances.active(LASER_FAULT) else _LASER_MA}
         registers |= {724: self._faults}
         return registers
 
-    def _sample_block(self, base: int, sample: _Sample) -> dict[int, int]:
+    def _sample_block(self, base: int, sample: Sample) -> dict[int, int]:
         """Tables 19 and 22 without the status, which differs in size."""
         registers = placed(base, _calendar(sample.started_utc_s))
         registers |= placed(base + 4, _period(self._settings.sample_period_s))
         registers |= placed(base + 7, u32_high_first(round(sample.volume_l * _VOLUME_UNITS_PER_L)))
-        registers |= placed(base + 11, u32_high_first(sample.count_05um))
-        registers |= placed(base + 13, u32_high_first(sample.count_5um))
-        registers |= {base + 43: round(_FLOW_SENSOR_MV * self._flow_l_per_min / _FLOW_L_PER_MIN)}
+        registers |= placed(base + 11, u32_high_first(sample.counts[0]))
+        registers |= placed(base + 13, u32_high_first(sample.counts[1]))
+        registers |= {base + 43: round(_FLOW_SENSOR_MV * self._flow_share)}
         if self._settings.external_probe:
             registers |= {base + 44: i16(round(self._room.temperature_c * 10.0))}
             registers |= {base + 45: round(self._room.relative_humidity_pct * 10.0)}

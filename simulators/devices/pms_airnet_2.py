@@ -19,7 +19,7 @@ from typing import ClassVar
 from simulators.devices.contract import POWERED_OFF, ModbusDevice, Table
 from simulators.devices.register_map import placed, read_map, require_table
 from simulators.devices.registers import ascii_text, u32_high_first
-from simulators.devices.sampler import Sample, Sampler
+from simulators.devices.sampler import LITRES_PER_CUBIC_FOOT, Sample, Sampler
 from simulators.process.clean_room import CleanRoom
 from simulators.settings import require
 
@@ -59,7 +59,7 @@ class PmsAirnet2(ModbusDevice):
         self._sampler = Sampler(
             room,
             SIZES_UM,
-            cubic_feet_per_min=1.0,
+            litres_per_min=LITRES_PER_CUBIC_FOOT,
             period_s=settings.sample_s,
             keep=1,
             rng=rng,
@@ -98,7 +98,7 @@ class PmsAirnet2(ModbusDevice):
             *u32_high_first(round(100.0 * sample.elapsed_s)),
             *u32_high_first(sample.faults),
             *u32_high_first(round(10.0 * self._flow_share)),
-            *u32_high_first(round(10.0 * sample.volume_cubic_feet)),
+            *u32_high_first(round(10.0 * sample.volume_l / LITRES_PER_CUBIC_FOOT)),
             settings.location,
             len(SIZES_UM),
             0,

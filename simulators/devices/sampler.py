@@ -9,6 +9,7 @@ from simulators.devices.counting import poisson
 from simulators.process.clean_room import CleanRoom
 
 LITRES_PER_CUBIC_FOOT = 28.316_846_592
+"""Most counters draw one of these in a minute."""
 _SMALL_UM, _LARGE_UM = 0.5, 5.0
 _EPSILON_S = 1e-6
 
@@ -20,7 +21,7 @@ class Sample:
     started_utc_s: float
     counts: list[int]
     elapsed_s: float = 0.0
-    volume_cubic_feet: float = 0.0
+    volume_l: float = 0.0
     faults: int = 0
     """Bits that were set at any time during the sample."""
 
@@ -37,7 +38,7 @@ class Sampler:
         room: CleanRoom,
         sizes_um: tuple[float, ...],
         *,
-        cubic_feet_per_min: float,
+        litres_per_min: float,
         period_s: float,
         keep: int,
         rng: Random,
@@ -48,7 +49,7 @@ class Sampler:
         self.complete: deque[Sample] = deque(maxlen=keep)
         self._room = room
         self._sizes_um = sizes_um
-        self._flow = cubic_feet_per_min
+        self._litres_per_min = litres_per_min
         self._rng = rng
         self.running = self._fresh()
 
@@ -63,12 +64,12 @@ class Sampler:
         while dt_s > _EPSILON_S:
             sample = self.running
             piece_s = min(dt_s, self.period_s - sample.elapsed_s)
-            volume = self._flow * flow_share * piece_s / 60.0
+            volume_l = self._litres_per_min * flow_share * piece_s / 60.0
             sample.elapsed_s += piece_s
-            sample.volume_cubic_feet += volume
+            sample.volume_l += volume_l
             sample.faults |= faults
             if not blind:
-                self._count(sample, volume)
+                self._count(sample, volume_l / 1_000.0)
             self.utc_s += piece_s
             dt_s -= piece_s
             if sample.elapsed_s >= self.period_s - _EPSILON_S:
@@ -80,9 +81,8 @@ class Sampler:
     def _fresh(self) -> Sample:
         return Sample(self.utc_s, [0] * len(self._sizes_um))
 
-    def _count(self, sample: Sample, volume_cubic_feet: float) -> None:
+    def _count(self, sample: Sample, volume_m3: float) -> None:
         """From the largest size down, so that each count holds the larger ones."""
-        volume_m3 = volume_cubic_feet * LITRES_PER_CUBIC_FOOT / 1_000.0
         above_per_m3 = 0.0
         arrived = 0
         for index in reversed(range(len(self._sizes_um))):

@@ -5,7 +5,7 @@ from functools import partial
 
 from drivers.opcua.address import NodeId, parse, resolve
 from drivers.opcua.discover.browse import OBJECTS, browse
-from drivers.opcua.discover.draft import draft, profile_name
+from drivers.opcua.discover.draft import draft, profile_names
 from drivers.opcua.discover.model import UA
 from drivers.opcua.discover.recognise import devices
 from drivers.opcua.nodes import describe, find
@@ -46,11 +46,13 @@ async def discover(
     finally:
         await channel.end_session(CLOSE_WITHIN_S)
         await channel.close()
+    there = devices(space)
+    names = profile_names(there)
     return [
         Draft(
-            profile_name(device),
+            name,
             f"{device.kind.value} device {device.name}: {len(device.found)} variables",
             partial(draft, device, url=settings.url),
         )
-        for device in devices(space)
+        for device, name in zip(there, names, strict=True)
     ]

@@ -179,7 +179,9 @@ class _Browser:
                 break
             references += answer[0].References or ()
             rest = answer[0].ContinuationPoint
-        return [self._reference(one) for one in references if not getattr(one.NodeId, "ServerIndex", 0)]
+        return [
+            self._reference(one) for one in references if not getattr(one.NodeId, "ServerIndex", 0)
+        ]
 
     def _reference(self, one: Any) -> "_Reference":
         name = one.BrowseName
@@ -270,7 +272,7 @@ class _Browser:
         return facts
 
     async def _kinds_of_values(self, nodes: Sequence[NodeId]) -> dict[NodeId, int]:
-        """Return the built-in types that values really have, where the data type says too little."""
+        """Return the built-in types of values whose data type says too little."""
         asked = [self._ids.theirs(node) for node in nodes]
         values = await read_values(self._channel, asked, self._server.limits["read"])
         return {

@@ -26,9 +26,18 @@ _MANUALS = {
 _IDENTITY_EXPECTED = ("make", "model")
 
 
-def profile_name(device: Device) -> str:
-    """Return a name for the profile of a device."""
-    return snake(device.name).replace("_", "-")[:64]
+def profile_names(devices: Sequence[Device]) -> list[str]:
+    """Return a name for the profile of each device, no two alike."""
+    names: list[str] = []
+    for device in devices:
+        base = _class(device)[:58]
+        tails = ("", *(f"-{number}" for number in range(2, len(devices) + 1)))
+        names.append(next(base + tail for tail in tails if base + tail not in names))
+    return names
+
+
+def _class(device: Device) -> str:
+    return snake(device.name).replace("_", "-")
 
 
 def draft(device: Device, name: str, url: str) -> str:
@@ -53,7 +62,7 @@ def _lines(device: Device, name: str, url: str) -> Iterator[str]:
     said = {fact.name: fact.text for fact in device.identity}
     yield f"make: {_quoted(said.get('make') or 'unknown')}"
     yield f"model: {_quoted(said.get('model') or device.name)}"
-    yield f"device_class: {profile_name(device)}"
+    yield f"device_class: {_class(device)}"
     yield "driver: opcua"
     yield "source:"
     if device.kind in _MANUALS:

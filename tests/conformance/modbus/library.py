@@ -120,6 +120,18 @@ CASES = {
             "enthalpy": _wet(humid_air.enthalpy_kj_per_kg),
         },
     ),
+    "vaisala-hmdw110": Case(
+        "modbus-rtu",
+        240,
+        {
+            "relative_humidity": lambda room: room.relative_humidity_pct,
+            "temperature": lambda room: room.temperature_c,
+            "no_errors": lambda room: 1,
+            "frost_point": _wet(humid_air.dew_point_c),
+            "wet_bulb_temperature": _wet(humid_air.wet_bulb_c),
+            "enthalpy": _wet(humid_air.enthalpy_kj_per_kg),
+        },
+    ),
     "vaisala-gmp252": Case(
         "modbus-rtu",
         240,

@@ -54,6 +54,7 @@ async def test_an_instrument_that_is_set_otherwise_is_refused(name, setting, fac
     ("name", "what", "tags"),
     [
         ("vaisala-hmp", "humidity_sensor_failed", ("relative_humidity", "dew_point", "enthalpy")),
+        ("vaisala-hmdw110", "humidity_sensor_failed", ("relative_humidity", "frost_point")),
         ("vaisala-gmp252", "starting", ("co2",)),
         ("vaisala-hpp272", "sensor_failed", ("h2o2",)),
         ("eurotherm-2400", "sensor_break", ("process_value",)),
@@ -64,6 +65,12 @@ async def test_what_the_instrument_does_not_know_is_not_a_number(name, what, tag
         one.device.disturbances.begin(what)
         read = await one.values()
         assert all(math.isnan(read[tag]) for tag in tags)
+
+
+async def test_a_changed_setting_makes_another_identity(tmp_path):
+    async with stand("vaisala-hmdw110", tmp_path, wire="modbus-tcp", run_s=5) as one:
+        one.device.disturbances.begin("settings_changed")
+        assert (await one.driver.identify("vaisala-hmdw110")).facts != one.identity.facts
 
 
 async def test_an_unused_thermocouple_reads_a_sentinel(tmp_path):
@@ -87,6 +94,7 @@ async def test_an_unused_thermocouple_reads_a_sentinel(tmp_path):
         ("eurotherm-2400", "device", "sensor_break", "sensor_break", True),
         ("vaisala-hmp", "device", "humidity_sensor_failed", "humidity_sensor_failure", True),
         ("vaisala-hmp", "device", "heater_failed", "sensor_heater_failure", True),
+        ("vaisala-hmdw110", "device", "supply_voltage_out_of_range", "no_errors", 0),
         ("vaisala-gmp252", "device", "starting", "co2_not_ready", True),
         ("vaisala-hpp272", "device", "purging", "h2o2_locked_by_purge", True),
         ("vaisala-hpp272", "device", "sensor_failed", "h2o2_sensor_failure", True),

@@ -7,17 +7,15 @@ where the two disagree, one of them has misread a manual.
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
-import drivers.profiles
 from drivers.modbus import DRIVER
 from edgeagent.driver import Instrument
 from edgeagent.model import quality
 from edgeagent.model.clock import SystemClock
 from tests.conformance.modbus.conftest import PATIENT
+from tests.conformance.modbus.library import load
 
 PLAUSIBLE = {
     "met-one-6000": {"temperature": (15, 30), "relative_humidity": (10, 90)},
@@ -62,11 +60,6 @@ def devices(tmp_path_factory):
             yield json.loads(process.stdout.readline())["devices"]
         finally:
             process.terminate()
-
-
-def load(name: str):
-    path = Path(drivers.profiles.__file__).parent / f"{name}.yaml"
-    return DRIVER.profile.model_validate(YAML(typ="safe", pure=True).load(path.read_text()))
 
 
 def link_to(device):

@@ -13,12 +13,14 @@ from simulators.faults import Faults
 from simulators.settings import Range
 from tests.conformance.serial_line.instruments import (
     LISTENED,
+    PATIENT,
     POLLED,
     PROFILES,
     QUICK,
     Case,
     device,
     instrument,
+    unhurried,
 )
 
 EVERY_FAULT = Faults(
@@ -202,7 +204,7 @@ async def test_every_value_was_said_in_answer_to_its_own_request(bench, profile)
             continue
         assert frame.raw in b"".join(said)
         good += 1
-    assert good > 5
+    assert good > 2
 
 
 async def test_several_instruments_share_a_line(bench):

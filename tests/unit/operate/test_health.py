@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from edgeagent.operate.facts import (
     BudgetFacts,
+    CertificateFacts,
     ClockFacts,
     ConsumerFacts,
     Facts,
@@ -53,6 +54,11 @@ def clock(state="synced", **changes):
 
 def budget(**changes):
     return journal(budget=BudgetFacts(20 * 10**9, 0.8, **changes))
+
+
+def certificate(place, left_d):
+    ends = CertificateFacts(place, "CN=x", "4f1c9a0b22d7" + "0" * 52, left_d * 86_400.0)
+    return facts(certificates=(ends,))
 
 
 def late(share):
@@ -109,6 +115,12 @@ CASES = [
     ("clock", "warning", clock("unknown", error_s=None, answered_ago_s=None), "never answered"),
     ("clock", "warning", clock(answered_ago_s=1801.0), "answered 30 min ago"),
     ("clock", "warning", clock(steps=5, steps_today=1), "moved 1 times within the last day"),
+    ("certificates", "ok", certificate("trusted", 61), "first end in 61 d"),
+    ("certificates", "warning", certificate("trusted", 60), "CN=x (trusted, 4f1c9a0b22d7) ends in"),
+    ("certificates", "fault", certificate("own", 7), "CN=x (own, 4f1c9a0b22d7) ends in 7 d"),
+    ("certificates", "fault", certificate("issuers", -3), "ended 3 d ago"),
+    ("certificates", "ok", certificate("crl", 1), "none in use"),
+    ("certificates", "fault", certificate("crl", -3), "(crl, 4f1c9a0b22d7) ended 3 d ago"),
     ("event_loop", "ok", facts(loop_lag=Spread(0.09, 0.9)), "p99 90 ms"),
     ("event_loop", "warning", facts(loop_lag=Spread(0.1, 0.1)), "p99 100 ms"),
     ("event_loop", "warning", facts(loop_lag=Spread(0.0, 1.0)), "late by at most 1 s"),
@@ -160,6 +172,13 @@ def test_who_catches_up_is_left_in_peace_and_who_is_silent_is_named():
     both = check_of(health(facts(consumers=(CENTRAL, behind, dead))), "delivery")
     assert both.text.startswith("central: data 9 behind, oldest 50 min; lab (not heard lately)")
     assert both.mend.startswith("check that the receiver")
+
+
+def test_a_certificate_that_ends_says_what_to_type_but_not_by_a_wrong_clock():
+    check = check_of(health(certificate("own", 3)), "certificates")
+    assert check.mend.startswith("edgeagent certs create --replace")
+    wrong = replace(certificate("own", -300), clock=ClockFacts("unsynced", "chrony", None))
+    assert check_of(health(wrong), "certificates").mend.startswith("see clock first")
 
 
 def test_many_of_a_kind_stay_readable():

@@ -22,9 +22,8 @@ def controller(flow_sccm=50.0, temperature_c=25.0, pressure_psia=14.696, **setti
         flow_sccm=flow_sccm,
         temperature_c=temperature_c,
         valve_pct=10.0,
-        settings=SimpleNamespace(
-            set_point_sccm=50.0, full_scale_sccm=500.0, pressure_psia=pressure_psia
-        ),
+        set_point_sccm=50.0,
+        settings=SimpleNamespace(full_scale_sccm=500.0, pressure_psia=pressure_psia),
     )
     return AlicatMcModbus(AlicatMcModbusSettings(**settings), line)
 

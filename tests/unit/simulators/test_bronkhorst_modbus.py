@@ -22,7 +22,8 @@ def controller(flow_sccm=250.0, full_scale_sccm=500.0, **settings):
         flow_sccm=flow_sccm,
         temperature_c=21.5,
         valve_pct=50.0,
-        settings=SimpleNamespace(set_point_sccm=250.0, full_scale_sccm=full_scale_sccm),
+        set_point_sccm=250.0,
+        settings=SimpleNamespace(full_scale_sccm=full_scale_sccm),
     )
     return BronkhorstModbus(BronkhorstModbusSettings(**settings), line)
 

@@ -13,6 +13,12 @@ from simulators.devices.vaisala_gmp252 import (
     VaisalaGmp252,
     VaisalaGmp252Settings,
 )
+from simulators.devices.vaisala_hmdw110 import (
+    SETTINGS_CHANGED,
+    SUPPLY_VOLTAGE_OUT_OF_RANGE,
+    VaisalaHmdw110,
+    VaisalaHmdw110Settings,
+)
 from simulators.devices.vaisala_hmp import (
     HEATER_FAILED,
     HUMIDITY_SENSOR_FAILED,
@@ -33,6 +39,11 @@ NAN_WORDS = [0x0000, 0x7FC0]
 def hmp(relative_humidity_pct=30.56, temperature_c=21.0):
     room = SimpleNamespace(relative_humidity_pct=relative_humidity_pct, temperature_c=temperature_c)
     return VaisalaHmp(VaisalaHmpSettings(), room)
+
+
+def hmdw110(relative_humidity_pct=50.0, temperature_c=20.0):
+    room = SimpleNamespace(relative_humidity_pct=relative_humidity_pct, temperature_c=temperature_c)
+    return VaisalaHmdw110(VaisalaHmdw110Settings(), room)
 
 
 def gmp252(co2_pct=5.0, **settings):
@@ -112,6 +123,32 @@ def test_inside_the_range_nothing_is_refused():
     with pytest.raises(ModbusException) as refusal:
         words(hmp(), 100, 2)
     assert refusal.value.code == ModbusException.ILLEGAL_DATA_ADDRESS
+
+
+def test_a_transmitter_has_the_registers_of_its_table_only():
+    device = hmdw110()
+    assert (single(device, 1), single(device, 3)) == (50.0, 20.0)
+    assert single(device, 9) == pytest.approx(9.3, abs=0.1)
+    assert words(device, 7, 2) == NAN_WORDS
+    with pytest.raises(ModbusException):
+        words(device, 7937)
+
+
+def test_a_transmitter_says_its_errors_as_a_sum():
+    device = hmdw110()
+    assert words(device, 513) == [1]
+    for what in ("humidity_sensor_failed", SUPPLY_VOLTAGE_OUT_OF_RANGE):
+        device.disturbances.begin(what)
+    assert words(device, 513, 1) == [0]
+    assert words(device, 516, 2) == [2_048 + 4 + 2, 0]
+    assert words(device, 1, 2) == NAN_WORDS
+
+
+def test_a_change_of_settings_shows_in_the_hash():
+    device = hmdw110()
+    before = words(device, 518, 2)
+    device.disturbances.begin(SETTINGS_CHANGED)
+    assert words(device, 518, 2) != before
 
 
 # -- carbon dioxide ------------------------------------------------------------------------------

@@ -8,15 +8,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from drivers.serial_line import DRIVER
-from drivers.serial_line.codec import (
-    BadLine,
-    Missing,
-    Refused,
-    Span,
-    compile_command,
-    number_of,
-    value_of,
-)
+from drivers.serial_line.codec import BadLine, Refused, Span, compile_command
+from drivers.serial_line.values import Missing, number_of, value_of
 from edgeagent.model import quality
 from edgeagent.model.frame import DataType
 from tests.conformance.serial_line.instruments import LISTENED, POLLED, load
