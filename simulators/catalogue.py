@@ -23,10 +23,15 @@ from simulators.devices.hamilton_arc_ph import HamiltonArcPh, HamiltonArcPhSetti
 from simulators.devices.heracell import Heracell, HeracellSettings
 from simulators.devices.huber_pb import HuberPb, HuberPbSettings
 from simulators.devices.ismatec_reglo_icc import IsmatecRegloIcc, IsmatecRegloIccSettings
+from simulators.devices.lads_bioreactor import LadsBioreactor, LadsBioreactorSettings
+from simulators.devices.lads_cell_processor import LadsCellProcessor, LadsCellProcessorSettings
+from simulators.devices.lads_ult_freezer import LadsUltFreezer, LadsUltFreezerSettings
 from simulators.devices.lakeshore_218 import LakeShore218, LakeShore218Settings
 from simulators.devices.lighthouse_remote import LighthouseRemote, LighthouseRemoteSettings
 from simulators.devices.met_one_6000 import MetOne6000, MetOne6000Settings
 from simulators.devices.mettler_sics import MettlerSics, MettlerSicsSettings
+from simulators.devices.opcua_contract import OpcUaDevice
+from simulators.devices.packml_filler import PackmlFiller, PackmlFillerSettings
 from simulators.devices.pms_airnet_2 import PmsAirnet2, PmsAirnet2Settings
 from simulators.devices.sartorius_sbi import SartoriusSbi, SartoriusSbiSettings
 from simulators.devices.text_contract import TextDevice
@@ -38,6 +43,7 @@ from simulators.devices.vaisala_hpp272 import VaisalaHpp272, VaisalaHpp272Settin
 from simulators.devices.watson_marlow import WatsonMarlow, WatsonMarlowSettings
 from simulators.disturbance import Stepped
 from simulators.process.bioreactor import Bioreactor, BioreactorSettings
+from simulators.process.cell_processing import CellProcessing, CellProcessingSettings
 from simulators.process.clean_room import CleanRoom, CleanRoomSettings
 from simulators.process.controlled_rate_freezer import (
     ControlledRateFreezer,
@@ -50,6 +56,7 @@ from simulators.process.isolator import Isolator, IsolatorSettings
 from simulators.process.ln2_freezer import Ln2Freezer, Ln2FreezerSettings
 from simulators.process.thermostat import Thermostat, ThermostatSettings
 from simulators.process.ult_freezer import UltFreezer, UltFreezerSettings
+from simulators.process.vial_filling import VialFilling, VialFillingSettings
 from simulators.wire.modbus_ascii import ASCII
 from simulators.wire.modbus_rtu import RTU
 
@@ -70,11 +77,13 @@ class DeviceModel:
     settings: type[Any]
     process_model: str
     """The model of the process that this instrument measures."""
-    build: Callable[[Any, Any, Random, float], ModbusDevice | TextDevice]
+    build: Callable[[Any, Any, Random, float], ModbusDevice | TextDevice | OpcUaDevice]
     """From its settings, its process, a generator of its own and the UTC at the start."""
     disturbances: tuple[str, ...]
     speaks_text: bool = False
     """Whether it speaks in lines of text, not Modbus."""
+    speaks_opcua: bool = False
+    """Whether it is a device of an OPC UA server."""
 
 
 PROCESS_MODELS = {
@@ -89,6 +98,10 @@ PROCESS_MODELS = {
     "controlled_rate_freezer": ProcessModel(
         ControlledRateFreezerSettings, ControlledRateFreezer, ControlledRateFreezer.DISTURBANCES
     ),
+    "cell_processing": ProcessModel(
+        CellProcessingSettings, CellProcessing, CellProcessing.DISTURBANCES
+    ),
+    "vial_filling": ProcessModel(VialFillingSettings, VialFilling, VialFilling.DISTURBANCES),
     "isolator": ProcessModel(IsolatorSettings, Isolator, Isolator.DISTURBANCES),
 }
 
@@ -111,6 +124,17 @@ def _text(settings: type[Any], process_model: str, device: Any) -> DeviceModel:
         lambda settings, process, rng, start_utc_s: device(settings, process),
         device.DISTURBANCES,
         speaks_text=True,
+    )
+
+
+def _opcua(settings: type[Any], process_model: str, device: Any) -> DeviceModel:
+    """A model that needs neither chance nor the date."""
+    return DeviceModel(
+        settings,
+        process_model,
+        lambda settings, process, rng, start_utc_s: device(settings, process),
+        device.DISTURBANCES,
+        speaks_opcua=True,
     )
 
 
@@ -154,6 +178,24 @@ DEVICE_MODELS = {
         Heracell.DISTURBANCES,
         speaks_text=True,
     ),
+    "lads_bioreactor": DeviceModel(
+        LadsBioreactorSettings,
+        "bioreactor",
+        lambda settings, process, rng, start_utc_s: LadsBioreactor(settings, process, rng),
+        LadsBioreactor.DISTURBANCES,
+        speaks_opcua=True,
+    ),
+    "lads_cell_processor": DeviceModel(
+        LadsCellProcessorSettings,
+        "cell_processing",
+        lambda settings, process, rng, start_utc_s: LadsCellProcessor(
+            settings, process, start_utc_s
+        ),
+        LadsCellProcessor.DISTURBANCES,
+        speaks_opcua=True,
+    ),
+    "lads_ult_freezer": _opcua(LadsUltFreezerSettings, "ult_freezer", LadsUltFreezer),
+    "packml_filler": _opcua(PackmlFillerSettings, "vial_filling", PackmlFiller),
     "mettler_sics": _text(MettlerSicsSettings, "formulation", MettlerSics),
     "sartorius_sbi": _text(SartoriusSbiSettings, "formulation", SartoriusSbi),
     "watson_marlow": _text(WatsonMarlowSettings, "formulation", WatsonMarlow),
@@ -171,4 +213,5 @@ DEVICE_MODELS = {
 SERIAL_KINDS = {"modbus-rtu": RTU, "modbus-ascii": ASCII}
 TEXT_KIND = "serial-text"
 LINE_KINDS = (*SERIAL_KINDS, TEXT_KIND)
-WIRE_KINDS = ("modbus-tcp", *LINE_KINDS)
+OPCUA_KIND = "opcua"
+WIRE_KINDS = ("modbus-tcp", *LINE_KINDS, OPCUA_KIND)

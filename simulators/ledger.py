@@ -54,9 +54,7 @@ class Ledger:
             }
         )
 
-    def said(
-        self, wire: str, device: str, source_ns: int, values: Mapping[str, object]
-    ) -> None:
+    def said(self, wire: str, device: str, source_ns: int, values: Mapping[str, object]) -> None:
         """Append what a device pushes: values by the path of their node, and its own time."""
         self._append(
             {"wire": wire, "device": device, "source_ns": source_ns, "values": dict(values)}

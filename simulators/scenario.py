@@ -10,6 +10,7 @@ from typing import Any
 from simulators.catalogue import (
     DEVICE_MODELS,
     LINE_KINDS,
+    OPCUA_KIND,
     PROCESS_MODELS,
     TEXT_KIND,
     WIRE_KINDS,
@@ -44,6 +45,8 @@ class WireSpec:
     device: str | None
     """File name of a serial port; None for a TCP port."""
     baud_rate: int
+    clock_offset_s: float
+    """Of an OPC UA server whose clock is wrong."""
     faults: Faults
 
 
@@ -99,6 +102,7 @@ class _End:
     port: int | None = None
     device: str | None = None
     baud_rate: int = BAUD_RATE
+    clock_offset_s: float = 3_600.0
 
 
 def shipped() -> dict[str, str]:
@@ -190,7 +194,9 @@ def _wires(section: Section) -> dict[str, WireSpec]:
         if "faults" in entry.keys:
             faults = entry.section("faults").build(Faults)
             _require_possible(entry.section("faults"), faults, end.kind)
-        found[key] = WireSpec(end.kind, end.port, end.device, end.baud_rate, faults)
+        found[key] = WireSpec(
+            end.kind, end.port, end.device, end.baud_rate, end.clock_offset_s, faults
+        )
     return found
 
 
@@ -200,6 +206,8 @@ def _check_end(entry: Section, end: _End) -> None:
             if key in entry.keys:
                 raise entry.error(key, f"only a serial wire has one ({', '.join(LINE_KINDS)})")
         entry.require("port")
+        if end.kind != OPCUA_KIND and "clock_offset_s" in entry.keys:
+            raise entry.error("clock_offset_s", "only an opcua wire has one")
     elif (end.port is None) == (end.device is None):
         raise entry.error(None, "needs either a port (of a device server) or a device")
     if end.port is not None and not PORT_FIRST <= end.port <= PORT_LAST:
@@ -211,6 +219,8 @@ def _check_end(entry: Section, end: _End) -> None:
 
 
 def _require_possible(section: Section, faults: Faults, kind: str) -> None:
+    if kind == OPCUA_KIND and faults != NO_FAULTS:
+        raise section.error(None, "are of replies; what befalls an opcua wire is an event")
     impossible = TCP_ONLY if kind in LINE_KINDS else SERIAL_ONLY
     for fault in sorted(impossible):
         if faults.probability(fault):
@@ -235,11 +245,11 @@ def _devices(
             raise entry.error("wire", f"must be one of {', '.join(wires)}")
         if place.unit_id not in _UNIT_IDS:
             raise entry.error("unit_id", "must be 1 to 247")
-        on_text = wires[place.wire].kind == TEXT_KIND
-        if model.speaks_text != on_text:
+        on_text, on_opcua = (wires[place.wire].kind == kind for kind in (TEXT_KIND, OPCUA_KIND))
+        if (model.speaks_text, model.speaks_opcua) != (on_text, on_opcua):
             raise entry.error("wire", f"a {place.model} and a wire of this kind do not fit")
         alike = ((o.wire, o.unit_id) == (place.wire, place.unit_id) for o in found.values())
-        if not on_text and any(alike):
+        if not (on_text or on_opcua) and any(alike):
             raise entry.error("unit_id", f"another device on {place.wire} has this one")
         found[key] = DeviceSpec(place.model, place.process, place.wire, place.unit_id, settings)
     return found

@@ -10,8 +10,15 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
-from simulators.catalogue import DEVICE_MODELS, PROCESS_MODELS, SERIAL_KINDS, TEXT_KIND
+from simulators.catalogue import (
+    DEVICE_MODELS,
+    OPCUA_KIND,
+    PROCESS_MODELS,
+    SERIAL_KINDS,
+    TEXT_KIND,
+)
 from simulators.devices.contract import ModbusDevice
+from simulators.devices.opcua_contract import OpcUaDevice
 from simulators.devices.text_contract import TextDevice
 from simulators.disturbance import Stepped
 from simulators.faults import Dice, Faults
@@ -20,11 +27,12 @@ from simulators.scenario import PORT_FIRST, Scenario, WireSpec
 from simulators.wire.line import Unit
 from simulators.wire.modbus_serial import ModbusSerialServer
 from simulators.wire.modbus_tcp import ModbusTcpServer
+from simulators.wire.opcua_server import OpcUaServer
 from simulators.wire.serial_port import DeviceServerPort, PtyPort, SerialPort
 from simulators.wire.serial_text import SerialTextServer
 from simulators.world import World
 
-Wire = ModbusTcpServer | ModbusSerialServer | SerialTextServer
+Wire = ModbusTcpServer | ModbusSerialServer | SerialTextServer | OpcUaServer
 
 _CATCH_UP_S = 1.0
 
@@ -117,7 +125,7 @@ class Site:
             for key, spec in self._scenario.processes.items()
         }
 
-    def _built_devices(self) -> dict[str, ModbusDevice | TextDevice]:
+    def _built_devices(self) -> dict[str, ModbusDevice | TextDevice | OpcUaDevice]:
         start_utc_s = time.time()
         return {
             key: DEVICE_MODELS[spec.model].build(
@@ -146,6 +154,16 @@ class Site:
                 port=self._serial_port(spec, serial_dir),
                 baud_rate=spec.baud_rate,
                 dice=dice,
+                ledger=ledger,
+                before_read=advance,
+            )
+        if spec.kind == OPCUA_KIND:
+            return OpcUaServer(
+                name,
+                {k: d for k, d in self.devices.items() if k in here and isinstance(d, OpcUaDevice)},
+                host=options.host,
+                port=self._tcp_port(spec),
+                clock_offset_s=spec.clock_offset_s,
                 ledger=ledger,
                 before_read=advance,
             )

@@ -7,6 +7,7 @@ from typing import Any
 from drivers.opcua.definitions import Definitions
 from drivers.opcua.drift import drifted
 from drivers.opcua.frames import Assembler, Point, refusal, watched_again
+from drivers.opcua.historian import Historian
 from drivers.opcua.nodes import Server, describe, find, lasting
 from drivers.opcua.notification import Notification
 from drivers.opcua.pump import Pump
@@ -14,7 +15,7 @@ from drivers.opcua.quarantine import Quarantine
 from drivers.opcua.session import Connector, Session
 from drivers.opcua.settings import OpcUaLinkSettings
 from drivers.opcua.stack import Channel, Refused, decode_variant, self_test, status_name, ua
-from drivers.opcua.station import Station, identify
+from drivers.opcua.station import Place, Station, identify
 from drivers.opcua.structures import Definition, decode
 from drivers.opcua.subscription import (
     Item,
@@ -29,7 +30,15 @@ from drivers.opcua.subscription import (
 from drivers.opcua.takeover import session_name, take_over
 from drivers.opcua.trust import Trust
 from drivers.opcua.watch import watch
-from edgeagent.driver import Frame, GroupSchema, Identity, Instrument, LinkLost, Loss
+from edgeagent.driver import (
+    Frame,
+    GroupSchema,
+    HistoryPiece,
+    Identity,
+    Instrument,
+    LinkLost,
+    Loss,
+)
 from edgeagent.model.clock import Clock
 
 PREPARE_WITHIN_S = 120.0
@@ -66,6 +75,7 @@ class OpcUaDriver:
         self._connector = Connector(settings, trust, clock, self._name)
         self._assembler = Assembler(self._points)
         self._quarantine = Quarantine(clock)
+        self._historian = Historian(settings.url, clock, self._variant)
         self._changed = asyncio.Event()
         self._channel: Channel | None = None
         self._pump: Pump | None = None
@@ -141,6 +151,19 @@ class OpcUaDriver:
         else:
             self._acknowledge += durable
 
+    def remembers(self, group: GroupSchema) -> bool:
+        """Return whether the server keeps history of a tag of this group that may be read."""
+        return self._historian.remembers(group)
+
+    async def history(
+        self, group: GroupSchema, after_utc_ns: int, before_utc_ns: int
+    ) -> HistoryPiece:
+        """Ask for the oldest piece of history; publishing goes on meanwhile."""
+        channel = self._channel
+        if channel is None:
+            raise LinkLost("not connected")
+        return await self._historian.history(channel, group, after_utc_ns, before_utc_ns)
+
     async def close(self) -> None:
         """Close the connection; a healthy session is ended, one that was cut is kept for later."""
         channel = self._channel
@@ -182,6 +205,8 @@ class OpcUaDriver:
         self._ready = [*self._ledger.frames(), *(x for x in self._ready if isinstance(x, Loss))]
         await self._recover(channel, same_session)
         await self._subscribe(channel, server)
+        if not (same_session and self._historian.is_known):
+            await self._historian.look(channel, server, self._places())
         pump = Pump(channel, self._changed, self._variant)
         now_s = asyncio.get_running_loop().time()
         for subscription in self._subscriptions.values():
@@ -232,10 +257,17 @@ class OpcUaDriver:
     def _by_interval(self) -> dict[int, list[Point]]:
         """Return the tags by publishing interval, as subscriptions are made of them."""
         found: dict[int, list[Point]] = {}
-        for station in self._stations:
-            for point, place in zip(station.points, station.places, strict=True):
-                found.setdefault(place.publishing_ns, []).append(point)
+        for point, place in self._places().items():
+            found.setdefault(place.publishing_ns, []).append(point)
         return found
+
+    def _places(self) -> dict[Point, Place]:
+        """Return where each tag is."""
+        return {
+            point: place
+            for station in self._stations
+            for point, place in zip(station.points, station.places, strict=True)
+        }
 
     def _bury(self, subscriptions: Iterable[Subscription], reason: str = "") -> None:
         """Give up subscriptions: what they did not bring before may be missing."""
@@ -249,12 +281,7 @@ class OpcUaDriver:
         have = {point for each in self._subscriptions.values() for point in each.points}
         if not have:  # a type's id may mean another type after the server's restart
             self._definitions = {}
-        places = {
-            point: place
-            for station in self._stations
-            for point, place in zip(station.points, station.places, strict=True)
-            if point not in have
-        }
+        places = {p: place for p, place in self._places().items() if p not in have}
         found = await find(channel, server, [(p.start, p.address) for p in places.values()])
         faults: dict[Point, tuple[int, str]] = {}
         by_interval: dict[int, list[Item]] = {}

@@ -309,9 +309,7 @@ def _one(body: bytes, offset: int, end: int, variant: DecodeVariant, samples: Sa
     return offset
 
 
-def data_value(
-    body: bytes, offset: int, end: int, variant: DecodeVariant
-) -> tuple[DataValue, int]:
+def data_value(body: bytes, offset: int, end: int, variant: DecodeVariant) -> tuple[DataValue, int]:
     """Return a DataValue of any kind, and where it ends.
 
     :raises Malformed: if it ends behind ``end``, or is beyond bounds

@@ -6,7 +6,6 @@ as XML, an apheresis system's record as JSON.
 
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -139,7 +138,7 @@ def deliver(folder: Path, name: str, content: bytes, manner: Manner, rng: Random
             aside.write_bytes(content)
             if manner is Manner.RENAMED_LATE:
                 yield
-            os.replace(aside, goal)
+            aside.replace(goal)
         case Manner.IN_PIECES:
             yield from _in_pieces(goal, content, rng)
         case Manner.TWICE:

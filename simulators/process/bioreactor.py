@@ -99,7 +99,7 @@ class Bioreactor:
 
     def __init__(self, settings: BioreactorSettings, rng: Random) -> None:
         self.disturbances = Disturbances(self.DISTURBANCES)
-        self._settings = settings
+        self.settings = settings
         self.viable_cells_per_ml = settings.viable_cells_per_ml
         self.glucose_mmol_l = _MEDIUM_GLUCOSE_MMOL_L
         self.glutamine_mmol_l = _MEDIUM_GLUTAMINE_MMOL_L
@@ -192,7 +192,7 @@ class Bioreactor:
         self._temperature_probe.follow(self.true_temperature_c, dt_s)
 
     def _step_gas(self, dt_s: float, dt_h: float) -> None:
-        settings = self._settings
+        settings = self.settings
         # More CO2 lowers pH, so the error is turned round: positive asks for CO2, else base.
         acid = self._ph_control.output(self.ph - settings.ph_set_point, dt_s)
         oxygen_share = self._oxygen_control.output(
@@ -238,7 +238,7 @@ class Bioreactor:
         self.viable_cells_per_ml += growth * self.viable_cells_per_ml * dt_h
 
     def _step_heat(self, dt_s: float) -> None:
-        settings = self._settings
+        settings = self.settings
         heater = self._heater_control.output(
             settings.temperature_set_point_c - self.temperature_c, dt_s
         )

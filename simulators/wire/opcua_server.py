@@ -146,7 +146,11 @@ class OpcUaServer:
         """Let disturbances begin and end."""
         devices = self._devices.values()
         names = {name for device in devices for name in device.disturbances.names}
-        active = {n for n in names if any(d.disturbances.active(n) for d in devices if n in d.disturbances.names)}
+        active = {
+            n
+            for n in names
+            if any(d.disturbances.active(n) for d in devices if n in d.disturbances.names)
+        }
         begun, ended = active - self._in_force, self._in_force - active
         self._in_force = active
         link = self._link

@@ -261,9 +261,7 @@ class Space:
         attributes.Value = variant(value, built_in)
         attributes.ValueRank = 1 if isinstance(value, list) else -1
         attributes.AccessLevel = attributes.UserAccessLevel = ua.AccessLevel.CurrentRead.mask
-        await self._add(
-            node, parent, by, name, ua.NodeClass.Variable, attributes, ua.NodeId(kind)
-        )
+        await self._add(node, parent, by, name, ua.NodeClass.Variable, attributes, ua.NodeId(kind))
         if place is not None:
             self.entries.append(Entry(*place, node, built_in, read))
 

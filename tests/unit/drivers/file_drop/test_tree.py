@@ -62,9 +62,7 @@ class TestBoth:
         self, layout, write
     ):
         first, _ = read(profile(*layout), write((1, 5), (2, 6)))
-        again, reading = read(
-            profile(*layout), write((1, 5), (2, 6), (3, 7)), known=places(first)
-        )
+        again, reading = read(profile(*layout), write((1, 5), (2, 6), (3, 7)), known=places(first))
         assert values(again) == [7]
         assert reading.resumed
 
