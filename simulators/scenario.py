@@ -201,13 +201,13 @@ def _wires(section: Section) -> dict[str, WireSpec]:
 
 
 def _check_end(entry: Section, end: _End) -> None:
+    if end.kind != OPCUA_KIND and "clock_offset_s" in entry.keys:
+        raise entry.error("clock_offset_s", "only an opcua wire has one")
     if end.kind not in LINE_KINDS:
         for key in ("device", "baud_rate"):
             if key in entry.keys:
                 raise entry.error(key, f"only a serial wire has one ({', '.join(LINE_KINDS)})")
         entry.require("port")
-        if end.kind != OPCUA_KIND and "clock_offset_s" in entry.keys:
-            raise entry.error("clock_offset_s", "only an opcua wire has one")
     elif (end.port is None) == (end.device is None):
         raise entry.error(None, "needs either a port (of a device server) or a device")
     if end.port is not None and not PORT_FIRST <= end.port <= PORT_LAST:

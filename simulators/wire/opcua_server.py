@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncua.ua
-from asyncua import Server
+from asyncua.server.server import Server
 
 from simulators.devices.contract import POWERED_OFF
 from simulators.devices.opcua_contract import (
@@ -22,6 +22,7 @@ from simulators.devices.opcua_contract import (
     FROZEN,
     SESSION_CLOSED,
     SUBSCRIPTIONS_LOST,
+    WIRE_DISTURBANCES,
     OpcUaDevice,
 )
 from simulators.ledger import Ledger
@@ -145,11 +146,11 @@ class OpcUaServer:
     async def _suffer(self) -> None:
         """Let disturbances begin and end."""
         devices = self._devices.values()
-        names = {name for device in devices for name in device.disturbances.names}
         active = {
-            n
-            for n in names
-            if any(d.disturbances.active(n) for d in devices if n in d.disturbances.names)
+            name
+            for device in devices
+            for name in WIRE_DISTURBANCES
+            if device.disturbances.active(name)
         }
         begun, ended = active - self._in_force, self._in_force - active
         self._in_force = active

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 import asyncua.ua
-from asyncua import Server
+from asyncua.server.server import Server
 
 from simulators.devices.opcua_contract import (
     NAMESPACES,
@@ -89,7 +89,7 @@ class Space:
             at = f"{prefix}:{state}"
             await self._node(state_node, node, _HAS_COMPONENT, at, ua.NodeId(_STATE_TYPE))
             await self._variable(
-                self._free(), state_node, _HAS_PROPERTY, _STATE_NUMBER, "UInt32", lambda v=value: v
+                self._free(), state_node, _HAS_PROPERTY, _STATE_NUMBER, "UInt32", _constant(value)
             )
 
     async def add(self, key: str, device: OpcUaDevice) -> None:
@@ -148,7 +148,7 @@ class Space:
         )
         for name, stated, value in _said(part):
             await self._variable(
-                self._free(), node, _HAS_PROPERTY, name, stated, lambda v=value: v, 68
+                self._free(), node, _HAS_PROPERTY, name, stated, _constant(value), 68
             )
 
     async def _enumeration(self, part: Variable) -> Any:
@@ -308,6 +308,10 @@ def _said(part: Variable) -> Iterable[tuple[str, str, Any]]:
             yield "EnumStrings", "LocalizedText", texts
 
 
+def _constant(value: Any) -> Callable[[], Any]:
+    return lambda: value
+
+
 def _units(unit: Unit) -> Any:
     stated = ua.EUInformation()
     stated.NamespaceUri = _UNECE
@@ -331,7 +335,7 @@ def data_value(entry: Entry, value: Any, at: datetime) -> Any:
     """A value of this moment; where there is none, Bad_NoData."""
     return ua.DataValue(
         variant(value, entry.kind),
-        StatusCode_=ua.StatusCode(0 if value is not None else _BAD_NO_DATA),
+        StatusCode=ua.StatusCode(0 if value is not None else _BAD_NO_DATA),
         SourceTimestamp=at,
         ServerTimestamp=at,
     )

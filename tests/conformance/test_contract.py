@@ -269,6 +269,7 @@ class WaitsForEver(HonestSubscribed):
         try:
             return await super().next()
         except LinkLost:
+            await asyncio.sleep(0.1)
             return []
 
 

@@ -275,9 +275,9 @@ class Run:
             free = self._free()
             if free < leave:
                 filler.truncate(max(0, filler.tell() - (leave - free)))
-            while self._free() > leave:
+            while (left := self._free() - leave) > 0:  # the agent takes some at the same time
                 try:
-                    filler.write(bytes(min(100 * KB, self._free() - leave)))
+                    filler.write(bytes(min(100 * KB, left)))
                 except OSError:
                     return
 

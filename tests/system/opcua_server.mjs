@@ -33,6 +33,9 @@ const server = new OPCUAServer({
   buildInfo: { productName: "ledger", manufacturerName: "Acme", softwareVersion: "1" },
   serverInfo: { applicationUri: "urn:edgeagent:test:server" },
   serverCertificateManager: manager,
+  ...(options.certificateFile && {
+    certificateFile: options.certificateFile, privateKeyFile: options.privateKeyFile,
+  }),
   userCertificateManager: manager,
   securityPolicies: options.secure
     ? [SecurityPolicy.None, SecurityPolicy.Basic256Sha256, SecurityPolicy.Aes128_Sha256_RsaOaep,

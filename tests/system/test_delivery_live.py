@@ -82,7 +82,7 @@ async def test_nothing_is_published_before_it_is_on_disk(
     """
     returned = 0
     published: list[tuple[int, int]] = []
-    append, commit = Journal.append, Journal._commit
+    append, commit = Journal.append, Journal._write_all
 
     async def noted_append(self: Journal, *args: Any, **more: Any) -> Any:
         nonlocal returned
@@ -96,7 +96,7 @@ async def test_nothing_is_published_before_it_is_on_disk(
         return committed
 
     monkeypatch.setattr(Journal, "append", noted_append)
-    monkeypatch.setattr(Journal, "_commit", slow_commit)
+    monkeypatch.setattr(Journal, "_write_all", slow_commit)
     site = Site(tmp_path, broker)
     await site.open()
     site.put(2000)

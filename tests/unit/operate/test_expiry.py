@@ -44,7 +44,7 @@ class Agent:
         async with asyncio.timeout(20):
             for _ in range(2):
                 self.expiries.changed.set()
-                while self.expiries.changed.is_set():
+                while self.expiries.changed.is_set():  # noqa: ASYNC110 - cleared by the task
                     await asyncio.sleep(0.002)
 
     def said(self):
