@@ -2,6 +2,8 @@
 # ARGS passes options on: make demo ARGS="--help", make test ARGS="-k journal".
 
 BIN := .venv/bin
+# Most tests wait, for processes, time-outs and disks: more of them at a time than there are cores.
+SIDE_BY_SIDE := -n 3 --dist worksteal
 
 .DEFAULT_GOAL := help
 # The stages of `test` stand in order, also under make -j.
@@ -27,7 +29,7 @@ demo: run-set-up ## Show the whole chain: simulated instruments to a verified da
 	@$(BIN)/edgeagent demo $(ARGS)
 
 test: test-set-up lint types contracts ## Run every check that CI runs
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-fast: tools-set-up ## Run the unit tests only
 	$(BIN)/python -m pytest tests/unit $(ARGS)

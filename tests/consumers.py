@@ -22,7 +22,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 ROOT = "edge/v1"
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 async def until(what: str, holds: Callable[[], Any], timeout_s: float = WAIT_S) -> None:

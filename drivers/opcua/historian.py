@@ -82,14 +82,14 @@ class Historian:
         """Return whether the server remembers any tag of a group."""
         return group in self._groups
 
-    async def look(
-        self, channel: Channel, server: Server, places: Mapping[Point, Place]
-    ) -> None:  # fmt: skip
+    async def look(self, channel: Channel, server: Server, places: Mapping[Point, Place]) -> None:
         """Ask the server of which tags this user may read history.
 
         :raises LinkLost: if the link is gone
         """
         self._nodes, self._nodes_max = {}, server.limits["history"]
+        self._regroup()
+        self.is_known = False
         try:
             found = await find(channel, server, [(p.start, p.address) for p in places.values()])
             nodes = {
@@ -121,24 +121,20 @@ class Historian:
         wanted = [point for point in self._nodes if point.group is group]
         self._check_barred(wanted)
         columns: dict[Point, Column] = {}
-        count = len(wanted)
-        parts = min(self._nodes_max, self._values_max)
 
         async def ask(part: Sequence[Point]) -> Sequence[None]:
             columns.update(await self._ask(channel, part, after_ns, before_ns))
             return ()
 
         try:
-            await in_parts(wanted, parts, ask)
+            await in_parts(wanted, min(self._nodes_max, self._values_max), ask)
         except Refused as error:
             raise BadReply("refused", f"the server refuses history: {error}") from None
         if not columns:
             raise BadReply(
                 "refused",
-                f"the server has no history of {group}; let it keep history of the nodes and the "
-                "user read it, or cancel the back-fill"
-                if not count
-                else f"the server gives no history of {group} after all",
+                f"the server gives no history of {group}; let it keep history of its nodes and the "
+                "user read it, or cancel the back-fill",
             )
         found, refused = piece(group, columns, self._clock.utc_ns(), self._clock.boot_ns())
         for point, why in refused.items():
@@ -154,11 +150,9 @@ class Historian:
         """Return what each tag has given; every one gets further than it was."""
         count = max(1, min(VALUES_PER_NODE_MAX, self._values_max // len(part)))
 
-        async def read(
-            places: Sequence[tuple[Point, bytes]], count: int, *, release: bool = False
-        ) -> list[Answer]:
+        async def read(places: Sequence[tuple[Point, bytes]], count: int) -> list[Answer]:
             nodes = [(self._nodes[point], at) for point, at in places]
-            asked = request(nodes, after_ns, before_ns, count, release=release)
+            asked = request(nodes, after_ns, before_ns, count)
             return await self._read(channel, asked, [point for point, _ in places], count)
 
         answers = dict(zip(part, await read([(p, b"") for p in part], count), strict=True))
@@ -178,8 +172,7 @@ class Historian:
                 if got is not None:
                     columns[point] = got
         finally:
-            if held and channel.lost is None:
-                await read(held, 0, release=True)
+            self._release(channel, held)
         for point in alone:  # now that there are continuation points again
             columns |= await self._ask(channel, [point], after_ns, before_ns)
         return columns
@@ -228,7 +221,7 @@ class Historian:
         except Malformed as error:
             raise BadReply("bad_reply", f"the server's history cannot be read: {error}") from None
         except LinkLost:
-            self._ask_less(part, count)
+            self._ask_less(len(part) * count)
             if channel.lost is None:
                 raise BadReply("timeout", f"no history within {ANSWER_WITHIN_S:g} s") from None
             self._bar(part, count)
@@ -242,13 +235,21 @@ class Historian:
         if status in _GONE:
             raise LinkLost(f"the server ended the session ({status_name(status)})")
         if status in _TOO_LARGE:
-            self._ask_less(part, count)
+            self._ask_less(len(part) * count)
         if status >> 31:
             raise BadReply("refused", f"the server refuses history: {status_name(status)}")
-        released = asked.Parameters.ReleaseContinuationPoints
-        if len(answers) != len(part) and not released:
-            raise BadReply("refused", f"the server answers for {len(answers)} of {len(part)} nodes")
+        if len(answers) != len(part):
+            raise BadReply(
+                "bad_reply", f"the server answers for {len(answers)} of {len(part)} nodes"
+            )
         return answers
+
+    def _release(self, channel: Channel, held: Sequence[tuple[Point, bytes]]) -> None:
+        """Give continuation points back; what the server answers does not matter."""
+        nodes = [(self._nodes[point], at) for point, at in held if point in self._nodes]
+        if nodes and channel.lost is None:
+            asked = request(nodes, 0, 0, 0, release=True)
+            channel.send(asked).add_done_callback(lambda d: d.cancelled() or d.exception())
 
     def _gives(self, point: Point, answer: Answer) -> bool:
         """Return whether a node gives history at all."""
@@ -258,6 +259,8 @@ class Historian:
         elif status in _NEVER:
             self._forget(point, f"the server gives no history of it ({status_name(status)})")
         elif status >> 31 and status not in _NOTHING:
+            if status in _TOO_LARGE:
+                self._ask_less(self._values_max)
             raise BadReply("refused", f"tag {point.name}: {status_name(status)}")
         return point in self._nodes
 
@@ -277,8 +280,9 @@ class Historian:
     def _regroup(self) -> None:
         self._groups = {point.group for point in self._nodes}
 
-    def _ask_less(self, part: Sequence[Point], count: int) -> None:
-        self._values_max = max(1, min(self._values_max, len(part) * count) // 10)
+    def _ask_less(self, asked: int) -> None:
+        """Ask for a tenth from now on; each piece that comes doubles it again."""
+        self._values_max = max(1, min(self._values_max, asked) // 10)
 
     def _bar(self, part: Sequence[Point], count: int) -> None:
         """Leave a node alone for an hour if the link was lost when one value of it was asked for.

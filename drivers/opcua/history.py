@@ -142,9 +142,7 @@ def _answer(body: bytes, offset: int, variant: DecodeVariant) -> tuple[Answer, i
     return Answer(status, continuation, tuple(values), left - len(values)), end
 
 
-def column(
-    values: Sequence[Past], after_ns: int, before_ns: int, *, is_whole: bool
-) -> Column:  # fmt: skip
+def column(values: Sequence[Past], after_ns: int, before_ns: int, *, is_whole: bool) -> Column:
     """Return what values, given in the order of time, say of an open interval.
 
     Several values may have one time. Where there are more, those of the last time may not be all:

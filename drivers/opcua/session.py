@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,11 +154,12 @@ class Connector:
         if settings.security is None:
             return None
         certificate_file, key_file = settings.own_files
-        if settings.certificate_file is None and not certificate_file.exists():
-            raise LinkLost(
-                f"the agent has no certificate in {certificate_file.parent}; "
-                "type: edgeagent certs create --reason '...'"
-            )
+        with suppress(OSError):  # what may not be looked at is said when it is read
+            if settings.certificate_file is None and not certificate_file.exists():
+                raise LinkLost(
+                    f"the agent has no certificate in {certificate_file.parent}; "
+                    "type: edgeagent certs create --reason '...'"
+                )
         return load_credentials(certificate_file, key_file)
 
     def _policy(self, own: Credentials | None, server: bytes) -> Any:

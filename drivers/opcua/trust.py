@@ -53,7 +53,7 @@ def folder_trust(folder: Folder) -> Trust:
         who = f"the server's certificate {shown.subject!r}"
         if all(doubt.kind == "time" for doubt in doubts):  # a matter of clocks, not of trust
             raise Untrusted(f"{who} {_joined(doubts)}")
-        failure = _kept(folder, shown)
+        failure = "" if believed.holds(shown) else _kept(folder, shown)
         if all(doubt.kind != "untrusted" for doubt in doubts):
             raise Untrusted(f"{who} {_joined(doubts)}{failure}")
         others = [doubt for doubt in doubts if doubt.kind != "untrusted"]

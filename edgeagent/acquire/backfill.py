@@ -143,10 +143,18 @@ class Backfill:
         return [job.stated() for job in self.jobs.values()]
 
     def gap_ended(self, stretch: Stretch) -> None:
-        """Take note that values came back: what is missing is fetched if the device remembers."""
+        """Take note that values came back: what is missing is fetched if the device remembers.
+
+        A gap may be told twice, by its first value and by the driver: it is fetched once.
+        """
         if not self.remembers(stretch.group):
             return
-        for job in self._waiting([str(stretch.group)]):
+        name = str(stretch.group)
+        known = {bound for job in self.jobs.values() if job.group == name for bound in job.bounds}
+        stretch = replace(stretch, bounds=tuple(b for b in stretch.bounds if b not in known))
+        if not stretch.bounds:
+            return
+        for job in self._waiting([name]):
             if job.untouched and not {i for i, _, _ in job.bounds} & {
                 i for i, _, _ in stretch.bounds
             }:  # the tags of one outage come back one after the other

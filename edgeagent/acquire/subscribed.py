@@ -84,8 +84,7 @@ class SubscribedLink:
     async def _take_all(self) -> None:
         while True:
             for item in await self._driver.next():
-                while not self._recorder.accepting:  # the device keeps what we do not take
-                    await self._recorder.committed()
+                await self._room_for(item)
                 if isinstance(item, Identity):
                     self._acquisition.identified(item)
                     continue
@@ -95,12 +94,23 @@ class SubscribedLink:
                         log.warning("values.lost", link=self.status.name, **words, why=item.detail)
                     self._acquisition.lose(item)
                     continue
-                while item.origin is Origin.BACKFILL and self._recorder.storing < Storing.ALL:
-                    await self._recorder.lull(FULL_LOOK_S)  # history can wait where it is kept
                 self._acquisition.take(item)
                 self.status.frames += 1
                 self._last = item
                 self._arrived.set()
+
+    async def _room_for(self, item: Frame | Loss | Identity) -> None:
+        """Wait while the journal does not take this: the device keeps what we do not take.
+
+        History waits also while only the reserve is stored to; what is live becomes a gap then.
+        """
+        recorder = self._recorder
+        is_history = isinstance(item, Frame) and item.origin is Origin.BACKFILL
+        while not recorder.accepting or (is_history and recorder.storing < Storing.ALL):
+            if recorder.accepting:
+                await recorder.lull(FULL_LOOK_S)
+            else:
+                await recorder.committed()
 
     async def _acknowledge(self) -> None:
         """Tell the device what is durable, as commits end."""

@@ -5,10 +5,10 @@ import base64
 import binascii
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -31,6 +31,8 @@ from edgeagent.pki.judge import Believed
 from edgeagent.pki.own import DAYS, KEY_BITS, KEY_BITS_CHOICES, Wish, create
 
 LEFTOVERS_SHOWN = 3
+
+T = TypeVar("T")
 
 
 # -- acts --------------------------------------------------------------------------------------
@@ -89,6 +91,7 @@ class _Desk:
     recorder: Recorder
     site: str
     changed: Callable[[], None]
+    one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def create(self, act: Act) -> dict[str, Any]:
         asked: CreateArguments = act.arguments
@@ -101,7 +104,7 @@ class _Desk:
             key_bits=asked.key_bits,
         )
         now = _moment(self.recorder.clock.utc_ns())
-        made = await _in_thread(
+        made = await self._in_thread(
             lambda: create(self.folder, wish, now, replace=asked.replace, request=asked.request)
         )
         facts = {
@@ -115,7 +118,7 @@ class _Desk:
 
     async def trust(self, act: Act) -> dict[str, Any]:
         asked: TrustArguments = act.arguments
-        certificate, path, others = await _in_thread(lambda: self._trusted(asked))
+        certificate, path, others = await self._in_thread(lambda: self._trusted(asked))
         facts = {"same_application": [each.fingerprint for each in others[:LEFTOVERS_SHOWN]]}
         self._record("certificate.trusted", "certificate trusted", certificate, act, facts)
         await self.recorder.flush()
@@ -158,11 +161,23 @@ class _Desk:
             kept = find(self.folder, asked.fingerprint, "trusted")
             return kept, move(self.folder, kept, "rejected")
 
-        kept, path = await _in_thread(rejected)
+        kept, path = await self._in_thread(rejected)
         self._record("certificate.rejected", "certificate rejected", kept.certificate, act, {})
         await self.recorder.flush()
         now = _moment(self.recorder.clock.utc_ns())
         return row("rejected", path, kept.certificate, now)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Do something with the files; nothing else is done with them meanwhile."""
+        try:
+            async with self.one_at_a_time:
+                return await asyncio.to_thread(work)
+        except PkiError as error:
+            raise ActRefused(str(error)) from None
+        except OSError as error:
+            raise ActRefused(
+                f"{error.filename}: {error.strerror}; give it to the service's user"
+            ) from None
 
     def _record(
         self, event: str, text: str, certificate: Certificate, act: Act, facts: dict[str, Any]
@@ -195,17 +210,6 @@ def certificate_acts(
     ]
 
 
-async def _in_thread(work: Callable[[], Any]) -> Any:
-    try:
-        return await asyncio.to_thread(work)
-    except PkiError as error:
-        raise ActRefused(str(error)) from None
-    except OSError as error:
-        raise ActRefused(
-            f"{error.filename}: {error.strerror}; give it to the service's user"
-        ) from None
-
-
 # -- what people see ---------------------------------------------------------------------------
 
 
@@ -233,8 +237,7 @@ def rows(folder: Folder, utc_ns: int) -> dict[str, Any]:
 
     Reads files.
     """
-    now = _moment(utc_ns)
-    contents = look(folder)
+    now, contents, revoked = _moment(utc_ns), look(folder), revocations(folder)
     return {
         "folder": str(folder.root),
         "certificates": [
@@ -242,12 +245,15 @@ def rows(folder: Folder, utc_ns: int) -> dict[str, Any]:
         ],
         "crl": [
             {
-                "issuer": printable(each.issuer.rfc4514_string()),
-                "next_update": each.next_update_utc and each.next_update_utc.isoformat(),
+                "issuer": each.issuer,
+                "next_update": each.next_update and each.next_update.isoformat(),
             }
-            for each in revocations(folder).lists
+            for each in revoked.lists
         ],
-        "unreadable": [{"file": str(path), "reason": why} for path, why in contents.unreadable],
+        "unreadable": [
+            {"file": str(path), "reason": why}
+            for path, why in (*contents.unreadable, *revoked.unreadable)
+        ],
     }
 
 

@@ -6,10 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography.hazmat.primitives import hashes
-
 from edgeagent.journal import Recorder
-from edgeagent.pki.certificate import printable
 from edgeagent.pki.folder import Folder, look, revocations, write_file
 
 LOOK_EVERY_S = 60.0
@@ -63,11 +60,10 @@ def expiring(folder: Folder) -> tuple[Expiring, ...]:
         for each in reversed(kept)
     }
     for revoked in revocations(folder).lists:
-        until = revoked.next_update_utc
-        if until is not None:
-            fingerprint = revoked.fingerprint(hashes.SHA256()).hex()
-            name = printable(revoked.issuer.rfc4514_string())
-            found[fingerprint] = Expiring("crl", name, fingerprint, _ns(until))
+        if revoked.next_update is not None:
+            found[revoked.fingerprint] = Expiring(
+                "crl", revoked.issuer, revoked.fingerprint, _ns(revoked.next_update)
+            )
     return tuple(found.values())
 
 

@@ -265,3 +265,9 @@ def _clock(facts: Facts) -> Iterator[Metric]:
     yield _counter(
         "clock_steps_total", "Times that UTC was moved by a step.", (), [((), clock.steps)]
     )
+    yield _gauge(
+        "certificate_left_seconds",
+        "Time until the end of a certificate or revocation list; negative when it has passed.",
+        ("place", "fingerprint", "name"),
+        [((e.place, e.fingerprint, e.name), e.left_s) for e in facts.certificates],
+    )

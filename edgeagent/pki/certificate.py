@@ -130,3 +130,39 @@ def printable(text: str) -> str:
     if len(clean) <= TEXT_CHARACTERS_MAX:
         return clean
     return clean[: TEXT_CHARACTERS_MAX - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationList:
+    """Which certificates their authority has withdrawn (RFC 5280 section 5).
+
+    :ivar next_update: until when it counts; ``None`` without end
+    """
+
+    fingerprint: str
+    issuer: str
+    last_update: datetime
+    next_update: datetime | None
+    parsed: x509.CertificateRevocationList = field(repr=False, compare=False)
+
+
+def read_revocation_list(raw: bytes) -> RevocationList:
+    """Return a revocation list of DER or PEM.
+
+    :raises PkiError: whatever is wrong with it
+    """
+    try:
+        is_pem = raw.lstrip().startswith(PEM_BEGINS)
+        parsed = (x509.load_pem_x509_crl if is_pem else x509.load_der_x509_crl)(raw)
+        for _ in parsed:  # each entry is read now, not when somebody is to be judged
+            pass
+        return RevocationList(
+            fingerprint=parsed.fingerprint(hashes.SHA256()).hex(),
+            issuer=printable(parsed.issuer.rfc4514_string()),
+            last_update=parsed.last_update_utc,
+            next_update=parsed.next_update_utc,
+            parsed=parsed,
+        )
+    except Exception as error:  # noqa: BLE001 - whatever a library raises
+        reason = printable(str(error)) or type(error).__name__
+        raise PkiError(f"cannot be read as a revocation list: {reason}") from None

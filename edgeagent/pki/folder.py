@@ -7,9 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
-
-from edgeagent.pki.certificate import PEM_BEGINS, Certificate, PkiError, read_certificates
+from edgeagent.pki.certificate import (
+    Certificate,
+    PkiError,
+    RevocationList,
+    read_certificates,
+    read_revocation_list,
+)
 
 PLACES = ("own", "trusted", "rejected", "issuers")
 REJECTED_MAX = 100
@@ -104,26 +108,28 @@ class Revocations:
     """What is known of withdrawn certificates.
 
     :ivar without: fingerprints of authorities that publish no list
+    :ivar unreadable: files that hold no list, with the reason
     """
 
-    lists: tuple[x509.CertificateRevocationList, ...] = ()
+    lists: tuple[RevocationList, ...] = ()
     without: frozenset[str] = frozenset()
+    unreadable: tuple[tuple[Path, str], ...] = ()
 
 
 def revocations(folder: Folder) -> Revocations:
-    """Return the revocation lists of the folder; a file that is none is left out."""
-    lists = []
+    """Return the revocation lists of the folder."""
+    lists, unreadable = [], []
     for path in _files(folder.place("crl")):
-        with suppress(OSError, ValueError):
-            raw = _read(path)
-            is_pem = raw.lstrip().startswith(PEM_BEGINS)
-            lists.append((x509.load_pem_x509_crl if is_pem else x509.load_der_x509_crl)(raw))
+        try:
+            lists.append(read_revocation_list(_read(path)))
+        except (OSError, PkiError) as error:
+            unreadable.append((path, _reason(error)))
     without: set[str] = set()
     with suppress(OSError):
         text = _read(folder.without_crl).decode("utf-8", "replace")
         stated = (normalised(line.partition("#")[0]) for line in text.splitlines())
         without = {line for line in stated if line}
-    return Revocations(tuple(lists), frozenset(without))
+    return Revocations(tuple(lists), frozenset(without), tuple(unreadable))
 
 
 def find(folder: Folder, prefix: str, *places: str) -> Kept:

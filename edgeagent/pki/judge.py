@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from edgeagent.pki.certificate import Certificate, printable
+from edgeagent.pki.certificate import Certificate, RevocationList, printable
 from edgeagent.pki.folder import Folder, Revocations, look, revocations
 
 KEY_BITS_MIN = 2048
@@ -213,26 +213,24 @@ def _revocation(chain: Sequence[Certificate], known: Revocations, now: datetime)
             )
 
 
-def _is_list_of(revoked: x509.CertificateRevocationList, issuer: Certificate) -> bool:
-    if revoked.issuer != issuer.parsed.subject:
+def _is_list_of(revoked: RevocationList, issuer: Certificate) -> bool:
+    if revoked.parsed.issuer != issuer.parsed.subject:
         return False
     try:
         key = issuer.parsed.public_key()
-        return revoked.is_signature_valid(key)  # type: ignore[arg-type]
+        return revoked.parsed.is_signature_valid(key)  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001 - a list whose signature cannot be proved is none
         return False
 
 
-def _is_current(revoked: x509.CertificateRevocationList, now: datetime) -> bool:
-    until = revoked.next_update_utc
-    return revoked.last_update_utc <= now and (until is None or now <= until)
+def _is_current(revoked: RevocationList, now: datetime) -> bool:
+    until = revoked.next_update
+    return revoked.last_update <= now and (until is None or now <= until)
 
 
-def _withdrawn(
-    issued: Certificate, lists: Iterable[x509.CertificateRevocationList]
-) -> datetime | None:
+def _withdrawn(issued: Certificate, lists: Iterable[RevocationList]) -> datetime | None:
     for each in lists:
-        entry = each.get_revoked_certificate_by_serial_number(issued.serial)
+        entry = each.parsed.get_revoked_certificate_by_serial_number(issued.serial)
         if entry is not None:
             return entry.revocation_date_utc
     return None

@@ -125,7 +125,7 @@ class OpcUaServer:
                 writes.append((entry.node, data_value(entry, value, now)))
         if self._ledger is not None:
             for device, values in changed.items():
-                self._ledger.said(self.name, device, int(now.timestamp() * 1e6) * 1000, values)
+                self._ledger.said(self.name, device, round(now.timestamp() * 1e6) * 1000, values)
         for node, value in writes:
             await self._server.write_attribute_value(node, value)
         await self._tell_time(now)

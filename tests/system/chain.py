@@ -34,6 +34,12 @@ def wait_until(what: str, holds: Any, timeout_s: float = WAIT_S) -> None:
         time.sleep(0.02)
 
 
+def answers(config: Path) -> bool:
+    """Return whether an agent runs that answers; its health may be at fault (3)."""
+    command = [sys.executable, "-m", "edgeagent", "status", "--json", "--config", str(config)]
+    return subprocess.run(command, capture_output=True, check=False).returncode in (0, 3)
+
+
 class Part:
     """One of our processes, started again and again with the same arguments."""
 
@@ -169,11 +175,7 @@ class Chain:
     def start_agent(self) -> None:
         """Start the agent and wait until it answers."""
         self.agent.start()
-        config = ["--config", str(self.config)]
-        command = [sys.executable, "-m", "edgeagent", "status", "--json", *config]
-        quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        answered = (0, 3)  # 3: it runs, and its health is at fault
-        wait_until("the agent answers", lambda: subprocess.call(command, **quiet) in answered)
+        wait_until("the agent answers", lambda: answers(self.config))
 
     def status(self) -> Any:
         """Return the running agent's status."""

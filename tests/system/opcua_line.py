@@ -13,6 +13,7 @@ from edgeagent.acquire.subscribed import SubscribedLink
 from edgeagent.driver import Instrument
 from edgeagent.journal import Recorder
 from edgeagent.model.clock import SystemClock
+from edgeagent.model.frame import Origin
 from edgeagent.model.record import Lane, decode_json
 from tests.fakes import SlowJournal
 from tests.system.opcua_peer import Tick
@@ -43,11 +44,13 @@ class Line:
         self.acquisition = acquisition
         self.status = link.status
 
-    def values(self, tag: int) -> list[int]:
+    def values(self, tag: int, origin: Origin = Origin.LIVE) -> list[int]:
         """Return every value of a tag that is durable, in order."""
         found = []
         for record in self._records("F"):
             present = record[8]
+            if record[6] != origin:
+                continue
             if present is None:
                 found.append(record[11][tag])
             elif tag in present:

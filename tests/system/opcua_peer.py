@@ -25,7 +25,7 @@ class Tick(NamedTuple):
 class NodeServer:
     """One server that can be frozen, killed and started again on the same port and ledger."""
 
-    def __init__(self, directory: Path, **options: Any) -> None:
+    def __init__(self, directory: Path, script: Path = SCRIPT, **options: Any) -> None:
         node = shutil.which("node")
         assert node, "node is not installed; type: apt-get install nodejs npm"
         assert MODULES.is_dir(), "node-opcua is missing; type: scripts/setup test"
@@ -33,6 +33,7 @@ class NodeServer:
         self.log = directory / "server.log"
         self.port = 0
         self._node = node
+        self._script = script
         self._options = {"ledger": str(self.ledger), "pki": str(directory / "pki")} | options
         self._process: subprocess.Popen[str] | None = None
 
@@ -53,7 +54,7 @@ class NodeServer:
         options = json.dumps(self._options | {"port": self.port, "first": first})
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
-                [self._node, str(SCRIPT), options],
+                [self._node, str(self._script), options],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -3,7 +3,8 @@
 //   node opcua_server.mjs '{"port":0,"ledger":"/tmp/ledger","pki":"/tmp/pki", ...}'
 //
 // Each counter ticks every `tickMs`; tick k has source time and value on a line of the ledger:
-// "<counter> <value> <milliseconds since 1970>". Orders come as words on standard input, each is
+// "<counter> <value> <milliseconds since 1970>". With `history` the server keeps that many values of
+// each counter, and begins `past` ticks ago. Orders come as words on standard input, each is
 // answered by "done". When it is ready the server prints "ready <port>".
 import { createRequire } from "node:module";
 import { openSync, writeSync } from "node:fs";
@@ -17,7 +18,7 @@ const {
 
 const options = {
   port: 0, counters: 2, tickMs: 100, tokenMs: 600000, user: null, first: 1, limits: {},
-  secure: false, ...JSON.parse(process.argv[2] ?? "{}"),
+  secure: false, history: 0, past: 0, ...JSON.parse(process.argv[2] ?? "{}"),
 };
 
 const manager = new OPCUACertificateManager({
@@ -74,6 +75,9 @@ function variable(name, dataType, value, more = {}) {
 const counters = [];
 for (let i = 0; i < options.counters; i++) {
   counters.push(variable(`c${i}`, "Int64"));
+  if (options.history) {
+    space.installHistoricalDataNode(counters[i], { maxOnlineValues: options.history });
+  }
 }
 variable("serial", "String", { dataType: DataType.String, value: "SN-1" });
 variable("text", "String", { dataType: DataType.String, value: "µ" });
@@ -94,8 +98,8 @@ uncertain.setValueFromSource({ dataType: DataType.Double, value: 7 }, StatusCode
 let tick = options.first;
 const asInt64 = (n) => [Math.floor(n / 4294967296), n >>> 0];
 let skewMs = 0;
-function step() {
-  const now = new Date(Date.now() + skewMs);
+function step(ago = 0) {
+  const now = new Date(Date.now() + skewMs - ago * options.tickMs);
   let lines = "";
   counters.forEach((node, i) => {
     lines += `${i} ${tick} ${now.getTime()}\n`;
@@ -105,7 +109,7 @@ function step() {
   if (ledger !== null) writeSync(ledger, lines);
   tick += 1;
 }
-step();
+for (let ago = options.past; ago >= 0; ago--) step(ago);
 const ticking = setInterval(step, options.tickMs);
 
 await server.start();

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.conformance.opcua.server import URI
-from tests.system.chain import Part, edgeagent, wait_until
+from tests.system.chain import Part, answers, edgeagent, wait_until
 from tests.system.opcua_line import Line
 from tests.system.opcua_peer import NodeServer
 
@@ -68,6 +68,7 @@ def killed(directory, kills: int, ticks: int) -> None:
             wait_until("ticks", lambda last=last: server.ticks(0)[-1].value > last)
             if number < kills:
                 agent.process.kill()
+        wait_until("the agent answers", lambda: answers(agent.config))
         assert agent.process.stop() == 0, agent.process.log.read_text()[-2000:]
         line = agent.line()
         held = line.values(0)

@@ -8,6 +8,7 @@ from drivers.opcua.discover.model import (
     DI,
     IDENTITY,
     MACHINERY,
+    PACKML,
     UA,
     AddressSpace,
     Facts,
@@ -245,7 +246,7 @@ class _Browser:
             one.id
             for one in found.values()
             if (one.is_variable and (one.name[0] == UA and one.name[1] in _SIDE))
-            or (one.name[0] in (DI, MACHINERY) and one.name[1] in IDENTITY)
+            or (one.name[0] in (DI, MACHINERY, PACKML) and one.name[1] in IDENTITY)
         ]
         values = await self._attribute(side, _VALUE)
         enumerations = await self._enumerations(

@@ -57,7 +57,7 @@ def _lines(device: Device, name: str, url: str) -> Iterator[str]:
     yield _comment(f"{len(mapped)} tags; {doubts} of them are in doubt: see 'assumed'.")
     yield "# Hold it against the manual, then remove the next line: with it nothing is acquired."
     yield "draft: true"
-    yield f"profile: {name}"
+    yield f"profile: {_quoted(name)}"
     yield "version: 0.1.0"
     said = {fact.name: fact.text for fact in device.identity}
     yield f"make: {_quoted(said.get('make') or 'unknown')}"
@@ -73,7 +73,7 @@ def _lines(device: Device, name: str, url: str) -> Iterator[str]:
     yield "opcua:"
     if aliases:
         yield "  namespaces:"
-        yield from (f"    {alias}: {_quoted(uri)}" for uri, alias in aliases.items())
+        yield from (f"    {_key(alias)}: {_quoted(uri)}" for uri, alias in aliases.items())
     yield f"  start: {_quoted(_start(device, aliases))}"
     yield from _identity(device, aliases)
     yield from _groups(device, mapped, aliases)
@@ -104,13 +104,13 @@ def _groups(device: Device, mapped: Sequence[Found], aliases: Mapping[str, str])
         groups.setdefault(_group(device, each), []).append(each)
     yield "groups:" if groups else "groups: {}"
     for group, found in groups.items():
-        yield f"  {group}:"
+        yield f"  {_key(group)}:"
         yield "    period: 1 s"
         if found[0].section is not Section.VALUES:
             yield "    every_change: true"
         yield "    tags:"
         for each in found:
-            yield f"      {each.name}:"
+            yield f"      {_key(each.name)}:"
             yield from (f"        {line}" for line in _tag(each, aliases))
 
 
@@ -212,6 +212,14 @@ def _quoted(text: str) -> str:
         f"\\{c}" if c in '"\\' else c if c.isprintable() else f"\\U{ord(c):08X}" for c in text
     )
     return f'"{plain}"'
+
+
+def _key(name: str) -> str:
+    """Return a name as a key; in quotes where YAML would read a number or a truth in it."""
+    return name if re.match(r"[a-z]", name) and name not in _WORDS else f'"{name}"'
+
+
+_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
 def _comment(text: str) -> str:

@@ -14,9 +14,9 @@ PACKML = "http://opcfoundation.org/UA/PackML/"
 
 IDENTITY = {
     "Manufacturer": "make", "Model": "model", "SerialNumber": "serial_number",
-    "SoftwareRevision": "firmware", "HardwareRevision": "hardware",
+    "SoftwareRevision": "firmware", "HardwareRevision": "hardware", "TagID": "tag_id",
 }  # fmt: skip
-"""Facts that identify a device, by the browse name of DI or Machinery."""
+"""Facts that identify a device, by the browse name of DI, Machinery or PackML."""
 
 Name = tuple[str, str]
 """A browse name: namespace URI and name."""

@@ -153,7 +153,7 @@ class _Walker:
         for way in ways:
             notes += self._note(way)
             name = way.node.name
-            if name[0] in (DI, MACHINERY) and name[1] in IDENTITY and not way.unit:
+            if name[0] in (DI, MACHINERY, PACKML) and name[1] in IDENTITY and not way.unit:
                 if way.node.facts is not None:
                     fact = Fact(IDENTITY[name[1]], way, way.node.facts.text)
                     identity.setdefault(fact.name, fact)

@@ -79,6 +79,11 @@ class ThreadedServer:
         data = ua.DataValue(variant, **facts)
         await self.do(self.server.write_attribute_value(ua.NodeId(name, self.index), data))
 
+    async def keep_history(self, name: str) -> None:
+        """Let the server remember each value of a variable from now on."""
+        node = self.server.get_node(ua.NodeId(name, self.index))
+        await self.do(self.server.iserver.enable_history_data_change(node))
+
     def forget_subscriptions(self) -> None:
         """Drop every subscription without a word, as a server in trouble does."""
         service = self.server.iserver.subscription_service

@@ -16,7 +16,7 @@ ALLOWED = {
     "ReadRequest", "BrowseRequest", "TranslateBrowsePathsToNodeIdsRequest",
     "CreateSubscriptionRequest", "ModifySubscriptionRequest", "DeleteSubscriptionsRequest",
     "TransferSubscriptionsRequest", "CreateMonitoredItemsRequest", "PublishRequest",
-    "RepublishRequest",
+    "RepublishRequest", "HistoryReadRequest",
 }  # fmt: skip
 
 
@@ -36,6 +36,7 @@ async def test_only_reading_is_ever_sent(server, monkeypatch):
 
     monkeypatch.setattr(UASocketProtocol, "_send_request", look)
     node = await server.add(1, ua.VariantType.Int64)
+    await server.keep_history(node)
     tags = {
         "x": {"type": "INT64", "s": node},
         "no": {"type": "INT64", "node": "/Server/t:no"},
@@ -43,10 +44,12 @@ async def test_only_reading_is_ever_sent(server, monkeypatch):
     }
     identity = {"state": {"node": "i=2259"}}
     of = profile(tags, identity=identity, identity_unavailable=None)
-    made = driver(server.url, instrument("device", of))
+    device = instrument("device", of)
+    made = driver(server.url, device)
     try:
         await made.connect()
         await taken(made, 1)
+        await made.history(device.groups[0], 10**18, 2 * 10**18)
         made._channel.abort("cut")
         with pytest.raises(LinkLost, match="cut"):
             await taken(made, 100, within_s=5)
@@ -55,4 +58,4 @@ async def test_only_reading_is_ever_sent(server, monkeypatch):
     finally:
         await made.close()
     assert seen <= ALLOWED
-    assert {"ReadRequest", "PublishRequest", "CloseSessionRequest"} <= seen
+    assert {"ReadRequest", "PublishRequest", "HistoryReadRequest", "CloseSessionRequest"} <= seen

@@ -144,6 +144,7 @@ async def test_a_certificate_of_another_application_is_refused(tmp_path, folder)
     async with serving(tmp_path, its) as url:
         said = await refusal(url, folder)
     assert f"is of 'urn:acme:another', but the server calls itself '{SERVER_URI}'" in said
+    assert rejected(folder) == [], "it lies under trusted already"
 
 
 async def test_all_that_is_wrong_is_said_at_once(tmp_path, folder):
@@ -170,6 +171,7 @@ async def test_a_server_is_trusted_by_its_authority_until_that_revokes_it(tmp_pa
     revocations.write_bytes(authority.revokes(now=NOW))
     async with serving(tmp_path, elsewhere) as url:
         assert "is for freezer, not for 127.0.0.1" in await refusal(url, folder)
+    assert rejected(folder) == [its, elsewhere] or rejected(folder) == [elsewhere, its]
 
 
 async def test_what_cannot_be_kept_is_said_and_refused_all_the_same(tmp_path, folder):

@@ -19,7 +19,7 @@ from edgeagent.acquire import backfill as backfill_module
 from edgeagent.acquire.acquisition import Acquisition
 from edgeagent.acquire.backfill import Backfill, NoSuchJob, State
 from edgeagent.acquire.continuity import Stretch
-from edgeagent.driver import BadReply, Frame, GroupSchema, HistoryPiece, LinkLost
+from edgeagent.driver import BadReply, Frame, GroupSchema, HistoryPiece, LinkLost, Loss
 from edgeagent.journal import Journal, Recorder, Storing
 from edgeagent.model.frame import Origin
 from edgeagent.model.record import Lane, decode_json
@@ -82,6 +82,8 @@ class Agent:
 
     async def stored(self, origin: Origin = Origin.BACKFILL) -> list[tuple[int, list[int], list]]:
         """Return device time, tags and values of every frame on disk of an origin."""
+        await self.recorder.flush()
+        await self.recorder.flush()
         entries = await self.journal.read(self.journal.epoch, Lane.DATA, 0, bytes_max=1 << 30)
         bodies = [decode_json(entry.body) for entry in entries]
         return [
@@ -165,6 +167,21 @@ async def test_the_tags_of_one_outage_come_back_one_after_the_other_and_once(
         by_tag = {tag: [t for t, tags, _ in stored if tag in tags] for tag in (0, 1)}
         assert by_tag == {0: [at(s) for s in range(2, 8)], 1: [at(s) for s in range(4, 9)]}
         assert len(running.backfill.jobs) == 1
+
+
+async def test_a_gap_that_its_first_value_and_the_driver_tell_is_fetched_once(
+    tmp_path: Path,
+) -> None:
+    logger = Logger(GROUP)
+    async with agent(tmp_path) as running, up(running, logger):
+        running.acquisition.take(logger.frame(1))
+        running.acquisition.miss(GROUP, "link_lost", None)
+        running.acquisition.take(logger.frame(10))
+        running.acquisition.lose(Loss(GROUP, "link_lost", at(1), at(10)))
+        await running.until_ended(1)
+        running.acquisition.lose(Loss(GROUP, "link_lost", at(1), at(10)))
+        assert list(running.backfill.jobs) == [1]
+        assert [t for t, _, _ in await running.stored()] == [at(s) for s in range(2, 10)]
 
 
 async def test_a_device_that_remembers_nothing_is_not_asked(tmp_path: Path) -> None:

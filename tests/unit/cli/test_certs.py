@@ -115,6 +115,8 @@ def test_the_list_warns_of_what_ends(site):
     put(site.folder, Authority(now=now).certificate, "issuers")
     keep_rejected(site.folder, certificate("Stranger\n\x1b[2J", now=now))
     (site.folder.place("trusted") / "notes.txt").write_text("call the vendor")
+    site.folder.place("crl").mkdir()
+    (site.folder.place("crl") / "rubbish.crl").write_text("rubbish")
     shown = {line.split()[-1].split("=")[-1]: line for line in site.certs("list").splitlines()}
     assert "only 19 d left" in shown["berlin-1"]
     assert " 99 d left" in shown["A"]
@@ -125,8 +127,10 @@ def test_the_list_warns_of_what_ends(site):
     found = site.json("list")
     places = [each["place"] for each in found["certificates"]]
     assert places == ["own", "trusted", "trusted", "rejected", "issuers"]
-    (unreadable,) = found["unreadable"]
-    assert unreadable["file"].endswith("notes.txt")
+    assert [each["file"].rpartition("/")[2] for each in found["unreadable"]] == [
+        "notes.txt",
+        "rubbish.crl",
+    ]
     assert "pem" not in found["certificates"][0]
 
 

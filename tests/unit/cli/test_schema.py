@@ -124,7 +124,7 @@ def test_each_driver_keeps_its_own_keys(monkeypatch):
 def test_an_unknown_driver_is_named():
     result = CliRunner().invoke(main, ["schema", "profile", "--driver", "spi"])
     assert result.exit_code == 2
-    assert "installed: modbus" in result.stderr
+    assert "installed: file_drop, modbus" in result.stderr
 
 
 def test_editors_find_descriptions_and_examples():

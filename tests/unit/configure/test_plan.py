@@ -3,6 +3,8 @@
 Method: the small site on disk, with fake drivers.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from edgeagent.configure import load_plan
@@ -108,3 +110,17 @@ def test_a_driver_that_is_not_installed_is_named(files):
     files.site.write_text(changed(SITE, "driver: fake", "driver: other"))
     with pytest.raises(ConfigurationError, match="no driver 'other'; installed: none"):
         load_plan(files.site, {})
+
+
+@pytest.mark.parametrize(("line", "where"), [("", "state/pki"), ("pki: elsewhere\n", "elsewhere")])
+def test_a_link_is_told_where_the_certificates_of_its_site_are(files, line, where):
+    """Nothing needs to be stated; what is stated counts from the site file."""
+    files.site.write_text(line + SITE)
+    told = []
+
+    def at_site(settings, pki):
+        told.append(pki)
+        return settings
+
+    plan = load_plan(files.site, {"fake": replace(KINDS["fake"], at_site=at_site)})
+    assert [plan.pki.root, *told] == [files.directory / where] * 2

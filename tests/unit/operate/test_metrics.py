@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from edgeagent.operate.facts import BudgetFacts, ClockFacts, GapFacts, LaneLag, LinkFacts
+from edgeagent.operate.facts import (
+    BudgetFacts,
+    CertificateFacts,
+    ClockFacts,
+    GapFacts,
+    LaneLag,
+    LinkFacts,
+)
 from edgeagent.operate.health import health
 from edgeagent.operate.metrics import CONTENT_TYPE, metrics_text
 from tests.unit.operate.healthy import CENTRAL, HEALTHY, LINK, facts, journal
@@ -18,6 +25,7 @@ BUSY = replace(
     links=(LINK, LinkFacts("rack", ("oven",), "down", silent={"oven": (3.0, "no answer")})),
     gaps=(GapFacts("oven/all", "link_lost", 12.0), GapFacts("probe/all", "new_cause", None)),
     gaps_opened=5,
+    certificates=(CertificateFacts("own", "CN=edgeagent hall", "4f1c", 86_400.0),),
     clock=ClockFacts("holdover", "chrony", 0.25, 600.0, 1, 1),
 )
 
@@ -52,6 +60,8 @@ def test_every_figure_arrives_under_its_name():
         ("edgeagent_gaps_open", ("cause", "new_cause")): 1,
         ("edgeagent_gaps_open", ("cause", "timeout")): 0,
         ("edgeagent_gaps_total",): 5,
+        ("edgeagent_certificate_left_seconds", ("fingerprint", "4f1c"),
+         ("name", "CN=edgeagent hall"), ("place", "own")): 86_400,
         ("edgeagent_gap_oldest_age_seconds",): 12,
         ("edgeagent_journal_used_bytes",): 10**6,
         ("edgeagent_journal_budget_bytes",): 20 * 10**9,

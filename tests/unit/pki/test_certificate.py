@@ -1,5 +1,7 @@
 """Reading certificates: what strangers send raises one error and cannot write on a terminal."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,12 +9,14 @@ from hypothesis import strategies as st
 from drivers.opcua.trust import Untrusted, folder_trust
 from edgeagent.pki.certificate import (
     NotACertificate,
+    PkiError,
     printable,
     read_certificate,
     read_certificates,
+    read_revocation_list,
 )
 from edgeagent.pki.folder import Folder
-from tests.authority import HOST, URI, certificate
+from tests.authority import HOST, URI, Authority, certificate
 from tests.clocks import START_UTC_NS
 
 SOUND = certificate(hosts=(HOST, "10.0.0.7"))
@@ -30,6 +34,15 @@ def test_der_and_pem_say_the_same():
 def test_garbage_is_no_certificate(raw):
     with pytest.raises(NotACertificate, match="cannot be read"):
         read_certificate(raw)
+
+
+@given(st.data())
+def test_a_mutated_revocation_list_is_read_or_refused(data):
+    raw = bytearray(Authority().revokes(SOUND))
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    with suppress(PkiError):
+        assert read_revocation_list(bytes(raw)).issuer.isprintable()
 
 
 @given(st.data())

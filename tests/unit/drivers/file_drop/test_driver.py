@@ -101,6 +101,33 @@ class TestItOnlyReads:
         assert (values(items), losses(items)) == ([1], [])
 
 
+class TestItSettles:
+    async def test_a_file_is_not_read_before_it_has_stood_still(self, tmp_path, one):
+        (tmp_path / "a.csv").write_text(table(1))
+        made = driver(tmp_path, one, settle="1 h")
+        await made.connect()
+        assert len(await made.next()) == 1
+        await asyncio.sleep(SETTLE_S * 4)
+        assert not made._ready
+        await made.close()
+
+    async def test_what_changes_begins_to_settle_again(self, tmp_path, one):
+        file = tmp_path / "a.csv"
+        file.write_text(table(1))
+        made = driver(tmp_path, one, look_every="1 h", settle="1 ms")
+        await made.connect()
+        for number in (2, 3):
+            with file.open("a") as growing:
+                growing.write(rows(number))
+            await asyncio.sleep(SETTLE_S)
+            await made._look()
+            assert made._settled() == [], "seen once since it changed"
+        await asyncio.sleep(SETTLE_S)
+        await made._look()
+        assert len(made._settled()) == 1
+        await made.close()
+
+
 class TestEachRowOnce:
     async def test_a_file_that_grows_goes_on_behind_what_was_read(self, tmp_path):
         log = tmp_path / "log.csv"
@@ -138,6 +165,7 @@ class TestEachRowOnce:
         made = driver(tmp_path, one)
         await made.connect()
         items = await taken(made, 3)
+        await asyncio.sleep(SETTLE_S)  # it is read to its end
         await made.committed(frames(items)[0])
         await made.close()
         await made.connect()
@@ -233,6 +261,22 @@ class TestEachRowOnce:
         assert ("gone", None) in frame.marks
         assert FORGET_AFTER_S == 86_400.0
 
+    async def test_a_copy_keeps_the_mark_when_its_original_goes(self, tmp_path, one, monkeypatch):
+        monkeypatch.setattr(driver_module, "FORGET_AFTER_S", 0.0)
+        (tmp_path / "a.csv").write_text(table(1))
+        made = driver(tmp_path, one)
+        await made.connect()
+        items = await taken(made, 1)
+        (tmp_path / "b.csv").write_text(table(1))
+        await asyncio.sleep(SETTLE_S * 2)
+        (tmp_path / "a.csv").unlink()
+        await asyncio.sleep(SETTLE_S * 2)
+        (tmp_path / "c.csv").write_text(table(3))
+        items += await taken(made, 1)
+        await made.close()
+        assert values(items) == [1, 3]
+        assert not any(word is None for frame in frames(items) for _, word in frame.marks)
+
 
 class TestWhatCannotBeRead:
     async def test_a_file_is_told_once_until_it_changes(self, tmp_path, one):
@@ -297,6 +341,15 @@ class TestTheLink:
         (left_behind,) = (t for t in threading.enumerate() if t.name == "folder /x")
         await asyncio.to_thread(left_behind.join, 5.0)
         assert await aside.do(lambda: 6) == 6
+
+    async def test_a_mount_that_hangs_is_told_at_connect(self, tmp_path, one, monkeypatch):
+        back = threading.Event()
+        monkeypatch.setattr(driver_module, "look", lambda *_: back.wait(10.0))
+        made = driver(tmp_path, one, timeout="50 ms")
+        with pytest.raises(LinkLost, match="see whether its file system is there"):
+            await made.connect()
+        await made.close()
+        back.set()
 
     async def test_who_does_not_commit_is_not_given_everything(self, tmp_path, one, monkeypatch):
         monkeypatch.setattr(driver_module, "WAITING_MAX", 512)
