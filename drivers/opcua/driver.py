@@ -217,7 +217,7 @@ class OpcUaDriver:
         self._channel, self._pump = channel, pump
         name = f"watch:{self._settings.url}"
         self._watching = asyncio.create_task(
-            watch(channel, pump, self._subscriptions.values()), name=name
+            watch(channel, pump, self._subscriptions.values(), self._connector.withdrawn), name=name
         )
         return identities
 

@@ -114,6 +114,17 @@ class Connector:
         self._clock = clock
         self._name = name
         self._timeout_s = settings.timeout / 1e9
+        self._shown: _Endpoint | None = None
+
+    async def withdrawn(self) -> str | None:
+        """Return why the server that was connected last is trusted no more, ``None`` while it is."""
+        if self._settings.security is None or self._shown is None:
+            return None
+        try:
+            await asyncio.to_thread(self._judge, self._shown)
+        except Untrusted as error:
+            return str(error) if error.is_withdrawn else None
+        return None
 
     async def open(self, kept: Session | None, on_lost: Callable[[], None]) -> tuple[
         Channel, Session, bool
@@ -183,7 +194,11 @@ class Connector:
             await channel.close()
         endpoint = self._chosen(answer.Endpoints or [])
         if self._settings.security is not None:
-            await asyncio.to_thread(self._check, endpoint)
+            try:
+                await asyncio.to_thread(self._judge, endpoint)
+            except Untrusted as error:
+                raise LinkLost(str(error)) from None
+        self._shown = endpoint
         return endpoint
 
     def _chosen(self, offered: Sequence[Any]) -> "_Endpoint":
@@ -206,12 +221,9 @@ class Connector:
             "correct security, or the server"
         )
 
-    def _check(self, endpoint: "_Endpoint") -> None:
+    def _judge(self, endpoint: "_Endpoint") -> None:
         host = urlsplit(self._settings.url).hostname or ""
-        try:
-            self._trust(endpoint.certificate, endpoint.uri, host, self._clock.utc_ns())
-        except Untrusted as error:
-            raise LinkLost(str(error)) from None
+        self._trust(endpoint.certificate, endpoint.uri, host, self._clock.utc_ns())
 
     async def _create(
         self, channel: Channel, endpoint: "_Endpoint", own: Credentials | None

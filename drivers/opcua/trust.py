@@ -18,7 +18,15 @@ PREFIX_CHARACTERS = 12
 
 
 class Untrusted(Exception):
-    """A server's certificate that is not accepted: why, and what to do."""
+    """A server's certificate that is not accepted: why, and what to do.
+
+    :ivar is_withdrawn: whether nobody stands for it, or somebody has taken that back: a connection
+        that is up must end, too. What has merely grown old lets it go on
+    """
+
+    def __init__(self, text: str, *, is_withdrawn: bool) -> None:
+        super().__init__(text)
+        self.is_withdrawn = is_withdrawn
 
 
 class Trust(Protocol):
@@ -44,21 +52,24 @@ def folder_trust(folder: Folder) -> Trust:
         try:
             shown = read_certificate(certificate)
         except PkiError as error:
-            raise Untrusted(f"the server's certificate {error}") from None
+            raise Untrusted(f"the server's certificate {error}", is_withdrawn=True) from None
         believed = Believed.of(folder)
         now = datetime.fromtimestamp(now_utc_ns / 1e9, UTC)
         doubts = judge(shown, believed, uri=application_uri, host=host, now=now)
         if not doubts:
             return
         who = f"the server's certificate {shown.subject!r}"
-        if all(doubt.kind == "time" for doubt in doubts):  # a matter of clocks, not of trust
-            raise Untrusted(f"{who} {_joined(doubts)}")
-        failure = "" if believed.holds(shown) else _kept(folder, shown)
-        if all(doubt.kind != "untrusted" for doubt in doubts):
-            raise Untrusted(f"{who} {_joined(doubts)}{failure}")
+        kinds = {doubt.kind for doubt in doubts}
+        is_withdrawn = bool(kinds & {"untrusted", "revoked"})
+        # Of clocks, not of trust; and what lies under trusted is not put beside it.
+        is_kept = kinds != {"time"} and not believed.holds(shown)
+        failure = _kept(folder, shown) if is_kept else ""
+        if "untrusted" not in kinds:
+            raise Untrusted(f"{who} {_joined(doubts)}{failure}", is_withdrawn=is_withdrawn)
         others = [doubt for doubt in doubts if doubt.kind != "untrusted"]
         besides = f"; besides, it {_joined(others)}" if others else ""
-        raise Untrusted(f"{_unknown(folder, believed, shown, who)}{failure}{besides}")
+        unknown = _unknown(folder, believed, shown, who)
+        raise Untrusted(f"{unknown}{failure}{besides}", is_withdrawn=is_withdrawn)
 
     return trust
 

@@ -1,7 +1,7 @@
-"""Silence is noticed: of a subscription, of the server, of the server's clock."""
+"""Silence is noticed: of a subscription, of the server, of its clock; and withdrawn trust."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 
 from drivers.opcua.nodes import SERVER_TIME, read_values
 from drivers.opcua.pump import Pump
@@ -12,19 +12,39 @@ from edgeagent.driver import LinkLost
 CHECK_EVERY_S = 0.5
 PROBE_EVERY_S = 5.0
 """The server's clock is read so often; one that stands still is a server that does."""
+JUDGE_EVERY_S = 10.0
+"""A person who rejects a certificate, or whose authority revokes it, does not wait for long."""
 
 
-async def watch(channel: Channel, pump: Pump, subscriptions: Collection[Subscription]) -> None:
-    """End the pump, with the reason, when something has been silent for too long.
+async def _never() -> str | None:
+    return None
+
+
+async def watch(
+    channel: Channel,
+    pump: Pump,
+    subscriptions: Collection[Subscription],
+    withdrawn: Callable[[], Awaitable[str | None]] = _never,
+) -> None:
+    """End the pump, with the reason, when something was silent for too long, or trust is withdrawn.
 
     A silence may be ours: a process that was stopped finds its messages only after the clock has
     run on. So the server is asked for its time before anybody is blamed; what it sent before its
     answer has arrived by then.
+
+    :param withdrawn: returns why the server is trusted no more, ``None`` while it is
     """
     loop = asyncio.get_running_loop()
     probed_s, last = loop.time(), None
+    judged_s = probed_s
     while True:
         await asyncio.sleep(CHECK_EVERY_S)
+        if loop.time() - judged_s >= JUDGE_EVERY_S:
+            reason = await withdrawn()
+            if reason is not None:
+                _end(channel, pump, reason)
+                return
+            judged_s = loop.time()
         is_late = bool(_late(pump, subscriptions, loop.time()))
         if not is_late and loop.time() - probed_s < PROBE_EVERY_S:
             continue

@@ -241,13 +241,12 @@ def trust(which: str, reason: str, config: Path, as_json: bool) -> None:
 @json_option
 @ends_well
 def reject(prefix: str, reason: str, config: Path, as_json: bool) -> None:
-    """Trust a certificate no more, from the next connection on."""
+    """Trust a certificate no more; a connection that is up ends within seconds."""
     done = _perform(config, "certificate.reject", reason, fingerprint=prefix)
     if as_json:
         echo_json(done)
         return
     click.echo(f"rejected: {done['fingerprint']} {done['subject']}")
-    click.echo("A connection that is up stays; to end it: systemctl restart edgeagent")
 
 
 def _print_facts(each: dict[str, Any]) -> None:

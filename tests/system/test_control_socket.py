@@ -20,6 +20,7 @@ import pytest
 
 from tests.system.chain import (
     Chain,
+    answers,
     by_device,
     check_against_ledger,
     edgeagent,

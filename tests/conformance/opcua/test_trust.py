@@ -4,6 +4,7 @@ The server trusts everybody here; what the agent does not accept is refused befo
 is opened, kept under rejected, and said in a line that tells what to type.
 """
 
+import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,7 @@ import pytest
 from asyncua import Server, ua
 
 from drivers.opcua import DRIVER
+from drivers.opcua.trust import Untrusted
 from edgeagent.driver import LinkLost
 from edgeagent.model.clock import SystemClock
 from edgeagent.pki.folder import Folder, find, look, move, put
@@ -52,17 +54,23 @@ async def serving(directory, its, key=None):
         yield f"opc.tcp://127.0.0.1:{server.bserver._server.sockets[0].getsockname()[1]}"
 
 
-async def connect(url, folder, clock=None):
-    """Connect as an agent does that has no key in its site file but the address; read a value."""
+@asynccontextmanager
+async def connected(url, folder, clock=None):
+    """Connect as an agent does that has no key in its site file but the address."""
     settings = DRIVER.at_site(DRIVER.link_settings.model_validate({"url": url}), folder.root)
     device = instrument("device", profile({"x": {"type": "FLOAT64", "s": "x"}}))
     made = DRIVER.open(settings, [device], clock or SystemClock())
     try:
         await made.connect()
-        (frame,) = await taken(made, 1)
-        assert frame.values == (1.5,)
+        yield made
     finally:
         await made.close()
+
+
+async def connect(url, folder, clock=None):
+    async with connected(url, folder, clock) as link:
+        (frame,) = await taken(link, 1)
+        assert frame.values == (1.5,)
 
 
 async def refusal(url, folder, clock=None) -> str:
@@ -113,10 +121,10 @@ class Stopped(SystemClock):
 
     def __init__(self, days):
         super().__init__()
-        self._days = days
+        self.days = days
 
     def utc_ns(self):
-        return super().utc_ns() + int(timedelta(days=self._days).total_seconds()) * 10**9
+        return super().utc_ns() + int(timedelta(days=self.days).total_seconds()) * 10**9
 
 
 @pytest.mark.parametrize(("days", "words"), [(-4000, "is valid only from "), (4000, "expired on ")])
@@ -172,6 +180,41 @@ async def test_a_server_is_trusted_by_its_authority_until_that_revokes_it(tmp_pa
     async with serving(tmp_path, elsewhere) as url:
         assert "is for freezer, not for 127.0.0.1" in await refusal(url, folder)
     assert rejected(folder) == [its, elsewhere] or rejected(folder) == [elsewhere, its]
+
+
+@pytest.mark.parametrize("by", ["a person", "its authority"])
+async def test_withdrawn_trust_ends_a_connection_that_is_up(by, tmp_path, folder, monkeypatch):
+    monkeypatch.setattr("drivers.opcua.watch.JUDGE_EVERY_S", 0.1)
+    authority = Authority(now=NOW)
+    its = shown() if by == "a person" else shown(above=authority)
+    revocations = folder.place("crl") / "site-ca.crl"
+    revocations.parent.mkdir()
+    revocations.write_bytes(authority.revokes(now=NOW))
+    put(folder, its if by == "a person" else authority.certificate, "trusted")
+    async with serving(tmp_path, its) as url, connected(url, folder) as link:
+        await taken(link, 1)
+        await asyncio.sleep(1.5)  # it is judged again meanwhile, and stays
+        if by == "a person":
+            move(folder, find(folder, its.fingerprint, "trusted"), "rejected")
+        else:
+            revocations.write_bytes(authority.revokes(its, now=NOW))
+        async with asyncio.timeout(30):
+            with pytest.raises(LinkLost, match=r"is not trusted|was revoked on "):
+                await link.next()
+
+
+async def test_what_has_merely_run_out_lets_a_connection_go_on(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr("drivers.opcua.watch.JUDGE_EVERY_S", 0.1)
+    its = shown(days=400)
+    put(folder, its, "trusted")
+    clock = Stopped(0)
+    async with serving(tmp_path, its) as url, connected(url, folder, clock) as link:
+        await taken(link, 1)
+        clock.days = 500
+        with pytest.raises(Untrusted, match="expired on "):
+            link._connector._judge(link._connector._shown)
+        await asyncio.sleep(1.5)
+        assert link._channel.lost is None
 
 
 async def test_what_cannot_be_kept_is_said_and_refused_all_the_same(tmp_path, folder):
