@@ -6,6 +6,7 @@ that takes too long, or whose answer is too large, is asked again for fewer valu
 values go on.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from edgeagent.model.clock import Clock
 
 ANSWER_WITHIN_S: Final = 30.0
 
-VALUES_MAX: Final = 10_000
+VALUES_MAX: Final = 5_000
 """Values in one answer, of all its nodes."""
 
 VALUES_PER_NODE_MAX: Final = 1_000
@@ -34,7 +35,8 @@ ROUNDS_MAX: Final = 100
 SAME_TIME_MAX: Final = 100_000
 """Values of one node at one time; only a server without continuation points is asked for many."""
 
-BARRED_FOR_NS: Final = 3600 * 10**9
+REST_S_MAX: Final = 3600
+"""Longest time without history after losses of the link."""
 
 USER_ACCESS_LEVEL: Final = 18
 HISTORY_READ: Final = 4
@@ -73,9 +75,10 @@ class Historian:
         self._nodes: dict[Point, Any] = {}
         self._groups: set[GroupSchema] = set()
         self._told: set[tuple[Point, str]] = set()
-        self._barred: dict[Point, int] = {}
         self._nodes_max = 1
         self._values_max = VALUES_MAX
+        self._losses = 0
+        self._rests_until_ns = 0
         self.is_known = False
 
     def remembers(self, group: GroupSchema) -> bool:
@@ -119,7 +122,7 @@ class Historian:
         :raises LinkLost: if the link is gone
         """
         wanted = [point for point in self._nodes if point.group is group]
-        self._check_barred(wanted)
+        self._check_rest()
         columns: dict[Point, Column] = {}
 
         async def ask(part: Sequence[Point]) -> Sequence[None]:
@@ -140,6 +143,7 @@ class Historian:
         for point, why in refused.items():
             self._tell(point, why)
         self._values_max = min(VALUES_MAX, 2 * self._values_max)
+        self._losses = 0
         return found
 
     # -- one request ---------------------------------------------------------------------------
@@ -220,11 +224,11 @@ class Historian:
             status, answers = decode_history(body, self._variant)
         except Malformed as error:
             raise BadReply("bad_reply", f"the server's history cannot be read: {error}") from None
-        except LinkLost:
+        except (LinkLost, asyncio.CancelledError) as error:  # cancelled: others saw it first
             self._ask_less(len(part) * count)
-            if channel.lost is None:
+            if channel.lost is None and isinstance(error, LinkLost):
                 raise BadReply("timeout", f"no history within {ANSWER_WITHIN_S:g} s") from None
-            self._bar(part, count)
+            self._rest()
             raise
         except Refused as error:
             status, answers = error.status, []
@@ -284,20 +288,21 @@ class Historian:
         """Ask for a tenth from now on; each piece that comes doubles it again."""
         self._values_max = max(1, min(self._values_max, asked) // 10)
 
-    def _bar(self, part: Sequence[Point], count: int) -> None:
-        """Leave a node alone for an hour if the link was lost when one value of it was asked for.
+    def _rest(self) -> None:
+        """Ask for nothing for a while, the longer the more often the link was lost over it.
 
-        A value that breaks the connection would do so again and again.
+        A server that does one thing at a time looks dead while it searches its history, and an
+        answer may break the connection: live values come first.
         """
-        if len(part) == 1 and count == 1:
-            self._barred[part[0]] = self._clock.boot_ns() + BARRED_FOR_NS
+        self._losses += 1
+        rest_s = min(4**self._losses, REST_S_MAX)
+        self._rests_until_ns = self._clock.boot_ns() + rest_s * 10**9
 
-    def _check_barred(self, wanted: Sequence[Point]) -> None:
-        now_ns = self._clock.boot_ns()
-        barred = [point.name for point in wanted if self._barred.get(point, 0) > now_ns]
-        if barred:
+    def _check_rest(self) -> None:
+        rest_s = (self._rests_until_ns - self._clock.boot_ns()) / 1e9
+        if rest_s > 0:
             raise BadReply(
                 "refused",
-                f"history of {', '.join(barred)} breaks the connection; it is asked again after an "
-                "hour; raise the server's message size",
+                f"the link was lost {self._losses} times while history was asked for; it is asked "
+                f"again in {rest_s:.0f} s",
             )

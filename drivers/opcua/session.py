@@ -117,7 +117,7 @@ class Connector:
         self._shown: _Endpoint | None = None
 
     async def withdrawn(self) -> str | None:
-        """Return why the server that was connected last is trusted no more, ``None`` while it is."""
+        """Return why the server of the last connection is trusted no more, ``None`` while it is."""
         if self._settings.security is None or self._shown is None:
             return None
         try:

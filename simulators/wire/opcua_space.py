@@ -99,7 +99,7 @@ class Space:
                 await self._type(name, parent, next(self._numbers))
         folder = device.FOLDER
         parent = self._id(folder, FOLDERS[folder]) if folder else ua.NodeId(85)
-        await self._part(key, "", parent, device.tree(key), _ORGANIZES)
+        await self._part(key, "", parent, device.tree(key), _ORGANIZES, self._named(key))
 
     async def grow(self) -> None:
         """Add the objects that have come since."""
@@ -111,12 +111,14 @@ class Space:
 
     # -- parts -------------------------------------------------------------------------------
 
-    async def _part(self, device: str, path: str, parent: Any, part: Part, by: int) -> None:
+    async def _part(
+        self, device: str, path: str, parent: Any, part: Part, by: int, own: Any = None
+    ) -> None:
         known = self._placed.get(part)
         if known is not None:
             await self._refer(parent, known, _ORGANIZES)
             return
-        node = self._placed[part] = self._free()
+        node = self._placed[part] = own or self._free()
         here = f"{path}/{part.name}"
         if isinstance(part, Variable):
             await self._value(device, here, node, parent, part)
@@ -222,6 +224,10 @@ class Space:
             )  # fmt: skip
 
     # -- nodes -------------------------------------------------------------------------------
+
+    def _named(self, key: str) -> Any:
+        """The node of a device, which a client may name without looking."""
+        return ua.NodeId(key, self._indices["sim"])
 
     def _free(self) -> Any:
         return ua.NodeId(next(self._numbers), self._indices["sim"])

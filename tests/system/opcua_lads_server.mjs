@@ -13,7 +13,7 @@ const {
   nodesets, makeEUInformation,
 } = require("node-opcua");
 
-const options = { port: 0, units: 1, sensors: 2, unit: null, ...JSON.parse(process.argv[2] ?? "{}") };
+const options = { port: 0, units: 1, sensors: 2, unit: null, high: 50, ...JSON.parse(process.argv[2] ?? "{}") };
 
 const manager = new OPCUACertificateManager({ rootFolder: options.pki });
 await manager.initialize();
@@ -86,7 +86,7 @@ for (let u = 0; u < options.units; u++) {
       displayName: "CurrentValue", optionals: ["RawValue", "AlarmMonitor"],
     });
     const value = at(sensor, "SensorValue");
-    measures(value, s === 1 ? bare : options.unit ? makeEUInformation(...options.unit) : celsius, -100, 50);
+    measures(value, s === 1 ? bare : options.unit ? makeEUInformation(...options.unit) : celsius, -100, options.high);
     set(value, DataType.Double, -80 - s);
     // The unit's group shows the sensor's value again.
     at(unit, "Operational").addReference({ referenceType: "Organizes", nodeId: value });

@@ -1,7 +1,7 @@
 """What the server remembers of a gap is fetched, once and whole, through cuts, kills and orders.
 
-Method: `edgeagent run` as a process; node-opcua keeps history and writes every value to a ledger. What
-is in the journal, live and back-filled, is held against the ledger.
+Method: `edgeagent run` as a process; node-opcua keeps history and writes every value to a
+ledger. What is in the journal, live and back-filled, is held against the ledger.
 """
 
 import asyncio
@@ -41,8 +41,8 @@ class Site:
         await self.until("values", lambda: self.status()["frames"] > 5)
 
     def status(self) -> dict:
-        links = json.loads(edgeagent("status", "--json", *self.config))["links"]
-        return links["ua"] if isinstance(links, dict) else links[0]
+        """Return the status of the link."""
+        return json.loads(edgeagent("status", "--json", *self.config))["links"][0]
 
     def jobs(self) -> list[dict]:
         return json.loads(edgeagent("backfill", "list", "--json", *self.config))
@@ -89,9 +89,14 @@ async def site(request, tmp_path):
             await link.stop()
 
 
-async def test_a_gap_is_filled_with_what_the_server_remembers_and_stays_on_record(site):
-    """The cable is cut under a 10 Hz subscription and the server forgets the subscription."""
+@pytest.mark.parametrize("clock", ["right", "back", "ahead"])
+async def test_a_gap_is_filled_with_what_the_server_remembers_and_stays_on_record(site, clock):
+    """The cable is cut under a 10 Hz subscription and the server forgets the subscription.
+
+    The server's clock is right, or three days off.
+    """
     server, link = site.server, site.link
+    await asyncio.to_thread(server.order, clock)
     await site.up()
     link.refuse()
     await link.cut()
@@ -111,7 +116,7 @@ async def test_a_gap_is_filled_with_what_the_server_remembers_and_stays_on_recor
     assert any(gap.cause != "first_value" for gap in line.gaps()), "annotated, not erased"
 
 
-PAST = {"history": 100_000, "past": 20_000}
+PAST = {"history": 100_000, "past": 20_000, "limits": {"maxNodesPerHistoryReadData": 1}}
 
 
 @pytest.mark.parametrize("site", [PAST], indirect=True)

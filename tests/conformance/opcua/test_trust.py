@@ -50,8 +50,13 @@ async def serving(directory, its, key=None):
     await server.load_private_key(str(directory / "server.pem"))
     index = await server.register_namespace(URI)
     await server.nodes.objects.add_variable(ua.NodeId("x", index), f"{index}:x", 1.5)
+    before = asyncio.all_tasks()
     async with server:
         yield f"opc.tcp://127.0.0.1:{server.bserver._server.sockets[0].getsockname()[1]}"
+    left = asyncio.all_tasks() - before  # of sessions that nobody closed
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -190,7 +190,7 @@ async def test_subscriptions_are_lost_without_a_word(tmp_path):
 
 @pytest.mark.parametrize("what", [POWERED_OFF, CONNECTION_CUT, FROZEN, SESSION_CLOSED])
 async def test_a_client_loses_a_server_that_suffers_and_finds_it_again(what, tmp_path):
-    async with running(tmp_path) as (site, client, node):
+    async with running(tmp_path) as (site, _, node):
         sensor = await node(SENSOR)
         site.devices["filler"].disturbances.begin(what)
 

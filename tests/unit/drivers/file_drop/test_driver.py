@@ -261,20 +261,23 @@ class TestEachRowOnce:
         assert ("gone", None) in frame.marks
         assert FORGET_AFTER_S == 86_400.0
 
-    async def test_a_copy_keeps_the_mark_when_its_original_goes(self, tmp_path, one, monkeypatch):
+    async def test_a_copy_keeps_the_mark_when_its_original_goes(self, tmp_path, monkeypatch):
         monkeypatch.setattr(driver_module, "FORGET_AFTER_S", 0.0)
-        (tmp_path / "a.csv").write_text(table(1))
-        made = driver(tmp_path, one)
+        log = tmp_path / "a.csv"
+        log.write_text(table(1))
+        made = driver(tmp_path, instrument(profile(("file_drop/grows", True))))
         await made.connect()
         items = await taken(made, 1)
-        (tmp_path / "b.csv").write_text(table(1))
+        log.write_text(table(1, 2))
+        items += await taken(made, 1)
+        (tmp_path / "b.csv").write_text(table(1, 2))
         await asyncio.sleep(SETTLE_S * 2)
-        (tmp_path / "a.csv").unlink()
+        log.unlink()
         await asyncio.sleep(SETTLE_S * 2)
         (tmp_path / "c.csv").write_text(table(3))
         items += await taken(made, 1)
         await made.close()
-        assert values(items) == [1, 3]
+        assert values(items) == [1, 2, 3]
         assert not any(word is None for frame in frames(items) for _, word in frame.marks)
 
 

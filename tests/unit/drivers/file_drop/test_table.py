@@ -1,5 +1,7 @@
 """Tables: what a row says is what stands in the file; a torn row costs itself only."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -231,5 +233,4 @@ def test_garbage_gives_no_value_that_does_not_stand_there(start, garbage):
         return
     encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
     text = data.decode(encoding, "replace")
-    for value in values(items):
-        assert str(value) in text.replace("+", "").replace("0", "") or str(value) in text
+    assert set(values(items)) <= {int(number) for number in re.findall(r"[+-]?[0-9]+", text)}

@@ -291,18 +291,36 @@ async def test_an_answer_that_takes_too_long_or_is_too_large_is_asked_for_less()
     assert made._values_max <= VALUES_MAX
 
 
-async def test_a_value_that_breaks_the_connection_is_left_alone_for_an_hour():
-    memory = Memory(rising(5), nodes_max=1)
+async def test_history_that_costs_the_link_rests_longer_each_time():
+    memory = Memory(rising(5))
     made = await known(memory)
-    for _ in range(4):
+    for rest_s in (4, 16):
         memory.lost, memory.trouble = "reset", [LinkLost("reset")]
         with pytest.raises(LinkLost):
             await made.history(memory, GROUP, T0, T0 + 9 * PERIOD)
-    memory.lost = None
-    with pytest.raises(BadReply, match="a/all/t0 breaks the connection"):
-        await made.history(memory, GROUP, T0, T0 + 9 * PERIOD)
-    made._clock.advance(3600 * 10**9)
+        memory.lost = None
+        with pytest.raises(BadReply, match=f"asked again in {rest_s} s"):
+            await made.history(memory, GROUP, T0, T0 + 9 * PERIOD)
+        made._clock.advance(rest_s * 10**9)
     await made.history(memory, GROUP, T0, T0 + 9 * PERIOD)
+    assert [count for _, count in memory.asked] == [1000, 100, 10]
+
+
+async def test_a_loss_that_is_noticed_elsewhere_first_counts_as_well():
+    """A server that does one thing at a time looks dead while it searches its history."""
+    memory = Memory(rising(5))
+    made = await known(memory)
+
+    async def silent(request, timeout_s):
+        await asyncio.Event().wait()
+
+    with mock.patch.object(memory, "ask_bytes", silent):
+        asking = asyncio.create_task(made.history(memory, GROUP, T0, T0 + PERIOD))
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    with pytest.raises(BadReply, match="asked again in 4 s"):
+        await made.history(memory, GROUP, T0, T0 + PERIOD)
 
 
 async def test_a_session_that_ended_is_a_lost_link():
