@@ -138,8 +138,26 @@ def _found(config: Path) -> dict[str, Any]:
         from edgeagent.operate.certificates import rows
         from edgeagent.pki.folder import Folder
 
-        found = rows(Folder(find_place(config).pki), SystemClock().utc_ns())
+        root = find_place(config).pki
+        _refuse_closed(root)
+        found = rows(Folder(root), SystemClock().utc_ns())
     return found
+
+
+def _refuse_closed(root: Path) -> None:
+    """Refuse to show as empty what may not be looked into.
+
+    :raises CommandFailed: if the folder is there and cannot be read
+    """
+    try:
+        next(root.iterdir(), None)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise CommandFailed(
+            f"{root}: {error.strerror}; start the agent, or run this as the service's user",
+            Exit.NOT_ALLOWED,
+        ) from None
 
 
 @certs.command()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from importlib import import_module, resources
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -26,7 +26,9 @@ from edgeagent.model.settings import (
     SiteSettings,
     driver_keys,
 )
-from edgeagent.pki.folder import Folder
+
+if TYPE_CHECKING:
+    from edgeagent.pki.folder import Folder
 
 PROFILES_ENTRY_POINT_GROUP = "edgeagent.profiles"
 
@@ -87,8 +89,10 @@ class SitePlan:
         return Path(self.document.file)
 
     @property
-    def pki(self) -> Folder:
+    def pki(self) -> "Folder":
         """The folder with certificates and keys."""
+        from edgeagent.pki.folder import Folder  # loads cryptography, which few commands need
+
         assert self.settings.pki is not None, "resolved when the plan was loaded"
         return Folder(self.settings.pki)
 

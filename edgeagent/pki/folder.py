@@ -163,15 +163,19 @@ def normalised(fingerprint: str) -> str:
 
 
 def move(folder: Folder, kept: Kept, to: str) -> Path:
-    """Move a certificate to another place; return its file there.
+    """Move a certificate, every copy of it, to another place; return its file there.
 
-    :raises PkiError: if its file holds others too, which would go with it
+    :raises PkiError: if a file holds others too, which would go with it; nothing was changed
     :raises OSError: if the files cannot be changed
     """
-    if len(read_certificates(_read(kept.path))) > 1:
-        raise PkiError(f"{kept.path} holds several certificates; take it out with an editor")
+    there = look(folder, kept.place).kept
+    files = {each.path for each in there if each.certificate.der == kept.certificate.der}
+    for each in there:
+        if each.path in files and each.certificate.der != kept.certificate.der:
+            raise PkiError(f"{each.path} holds several certificates; take it out with an editor")
     path = put(folder, kept.certificate, to)
-    kept.path.unlink(missing_ok=True)
+    for file in files:
+        file.unlink(missing_ok=True)
     return path
 
 

@@ -1,8 +1,8 @@
 """Types of the companion specifications, as far as the simulated devices are of them.
 
 Names, numbers and places in the hierarchy are those of the published node sets (DI 1.04,
-LADS 1.0.0, PackML 1.01). Only the types themselves stand here, with the states of state machines: what their
-instances consist of is the devices' own.
+LADS 1.0.0, PackML 1.01). Only the types themselves stand here, with the states of state machines:
+what their instances consist of is the devices' own.
 """
 
 FINITE_STATE_MACHINE = "FiniteStateMachineType"

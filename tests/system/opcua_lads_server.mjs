@@ -13,7 +13,7 @@ const {
   nodesets, makeEUInformation,
 } = require("node-opcua");
 
-const options = { port: 0, units: 1, sensors: 2, unit: null, high: 50, ...JSON.parse(process.argv[2] ?? "{}") };
+const options = { port: 0, units: 1, sensors: 2, many: 0, unit: null, high: 50, ...JSON.parse(process.argv[2] ?? "{}") };
 
 const manager = new OPCUACertificateManager({ rootFolder: options.pki });
 await manager.initialize();
@@ -30,7 +30,10 @@ const server = new OPCUAServer({
   nodeset_filename: [
     nodesets.standard, nodesets.di, nodesets.amb, nodesets.ia, nodesets.machinery, nodesets.lads,
   ],
-  serverCapabilities: { operationLimits: { maxNodesPerBrowse: 50, maxNodesPerRead: 200 } },
+  serverCapabilities: {
+    maxBrowseContinuationPoints: 3,
+    operationLimits: { maxNodesPerBrowse: 50, maxNodesPerRead: 200 },
+  },
 });
 await server.initialize();
 
@@ -90,6 +93,16 @@ for (let u = 0; u < options.units; u++) {
     set(value, DataType.Double, -80 - s);
     // The unit's group shows the sensor's value again.
     at(unit, "Operational").addReference({ referenceType: "Organizes", nodeId: value });
+  }
+}
+// A folder with more than a server gives in one answer.
+if (options.many) {
+  const plant = own.addObject({ organizedBy: space.rootFolder.objects, browseName: "Plant" });
+  for (let hall = 0; hall < 5; hall++) {
+    const folder = own.addObject({ componentOf: plant, browseName: `Hall${hall}` });
+    for (let i = 0; i < options.many; i++) {
+      own.addVariable({ componentOf: folder, browseName: `V${i}`, dataType: "Int32" });
+    }
   }
 }
 await server.start();

@@ -143,6 +143,14 @@ async def test_450_variables_of_a_vendors_subtypes_are_mapped_once_with_stated_u
         assert tags[f"{unit}_sensor3_raw"].unit == "{unverified}"
 
 
+async def test_a_folder_larger_than_an_answer_is_read_to_its_end(tmp_path):
+    """Five such folders, of a server that keeps three continuation points."""
+    with NodeServer(tmp_path, SCRIPT, many=1_100) as server:
+        freezer, plant = await drafts(server.url)
+    assert freezer.summary == "LADS device Freezer: 17 variables"
+    assert plant.summary == "other device Plant: 5500 variables"
+
+
 async def test_a_unit_that_has_changed_since_the_approval_is_a_mismatch(tmp_path):
     with NodeServer(tmp_path, SCRIPT) as server:
         [draft] = await drafts(server.url)

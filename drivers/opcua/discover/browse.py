@@ -18,14 +18,20 @@ from drivers.opcua.discover.model import (
     ua,
 )
 from drivers.opcua.nodes import HIERARCHICAL, Server, in_parts, read_attributes, read_values
-from drivers.opcua.stack import Channel
+from drivers.opcua.stack import Channel, status_name
 from drivers.opcua.stack import ua as types
 from edgeagent.driver import LinkLost
 
 NODES_MAX = 50_000
 """Nodes looked at; a server with more is looked at in parts, each from a start of its own."""
 
+REFERENCES_MAX = 8 * NODES_MAX
+"""References followed; more is a server that describes itself without end."""
+
 DEPTH_MAX = 40
+
+REFERENCES_AT_ONCE = 1_000
+"""Of one node in one answer; what is more is fetched piece by piece."""
 
 BROWSE_AT_ONCE, BROWSE_LIMIT = 100, 11710
 OBJECTS = 85
@@ -38,6 +44,7 @@ _NO_WAY_DOWN = {ua(_HAS_SUBTYPE), ua(36), ua(48)}
 _STATE_MACHINE, _STATE = 2299, (2307, 2309)
 _ENUMERATION, _STRUCTURE = 29, 22
 _CURRENT_READ = 1
+_NO_CONTINUATION_POINTS = 0x804B_0000
 
 _SIDE = ("EngineeringUnits", "EURange", "EnumStrings", "EnumValues", "TrueState", "FalseState")
 """Properties of namespace 0 that tell what a variable's numbers mean."""
@@ -91,6 +98,7 @@ class _Browser:
         self._server = server
         self._ids = _Ids(server)
         self._at_once = BROWSE_AT_ONCE
+        self._references = 0
 
     async def space(self, start: Any) -> AddressSpace:
         [limit] = await read_values(self._channel, [types.NodeId(BROWSE_LIMIT)], 1)
@@ -153,6 +161,7 @@ class _Browser:
 
         async def ask(part: Sequence[NodeId]) -> Sequence[list[_Reference]]:
             request = types.BrowseRequest()
+            request.Parameters.RequestedMaxReferencesPerNode = REFERENCES_AT_ONCE
             request.Parameters.NodesToBrowse = [
                 types.BrowseDescription(
                     NodeId=self._ids.theirs(node),
@@ -165,7 +174,13 @@ class _Browser:
                 for node in part
             ]
             answer = (await self._channel.ask(request, types.BrowseResponse)).Results or []
-            return [await self._all_of(result) for result in answer]
+            found = [await self._all_of(result) for result in answer]
+            for number, result in enumerate(answer):  # what had to wait for the others
+                if result.StatusCode.value == _NO_CONTINUATION_POINTS:
+                    if len(part) == 1:
+                        raise LinkLost("the server has no continuation points; end other sessions")
+                    [found[number]] = await ask(part[number : number + 1])
+            return found
 
         return await in_parts(nodes, self._at_once, ask)
 
@@ -175,14 +190,27 @@ class _Browser:
         while rest:
             request = types.BrowseNextRequest()
             request.Parameters.ContinuationPoints = [rest]
-            answer = (await self._channel.ask(request, types.BrowseNextResponse)).Results or []
-            if not answer or len(references) > NODES_MAX:
-                break
+            request.Parameters.ReleaseContinuationPoints = False
+            response = await self._channel.ask(request, types.BrowseNextResponse)
+            answer = response.Parameters.Results or []
+            if not answer or answer[0].StatusCode.value >> 31:
+                why = status_name(answer[0].StatusCode.value) if answer else "no result"
+                raise LinkLost(f"the server broke off while it was browsed ({why}); try again")
             references += answer[0].References or ()
             rest = answer[0].ContinuationPoint
+            self._bounded(len(answer[0].References or ()))
+        self._bounded(len(result.References or ()))
         return [
             self._reference(one) for one in references if not getattr(one.NodeId, "ServerIndex", 0)
         ]
+
+    def _bounded(self, references: int) -> None:
+        self._references += references
+        if self._references > REFERENCES_MAX:
+            raise LinkLost(
+                f"the server has more than {REFERENCES_MAX} references; "
+                "give a start that is nearer to the device"
+            )
 
     def _reference(self, one: Any) -> "_Reference":
         name = one.BrowseName

@@ -138,6 +138,13 @@ def test_an_empty_folder_says_how_to_begin(site):
     assert site.certs("list") == "no own certificate: edgeagent certs create --reason '...'\n"
 
 
+def test_a_folder_that_cannot_be_read_is_not_shown_as_empty(site):
+    site.state_dir.mkdir()
+    site.folder.root.write_text("a file where a folder should be")
+    said = site.certs("list", code=77)
+    assert "Not a directory; start the agent, or run this as the service's user" in said
+
+
 def test_what_was_refused_is_trusted_by_its_prefix_and_rejected_again(site):
     shown = certificate()
     keep_rejected(site.folder, shown)

@@ -87,6 +87,16 @@ def test_moving_leaves_one_file(folder):
     assert (names(folder, "rejected"), names(folder, "trusted")) == ([], [path.name])
 
 
+def test_every_copy_is_moved(folder):
+    """A copy under another name that stayed would still be believed."""
+    shown = certificate()
+    put(folder, shown, "trusted")
+    (folder.place("trusted") / "vendor.der").write_bytes(shown.der)
+    (folder.place("trusted") / "twice.pem").write_bytes(shown.pem() * 2)
+    move(folder, find(folder, shown.fingerprint, "trusted"), "rejected")
+    assert names(folder, "trusted") == []
+
+
 def test_a_bundle_is_not_moved_as_a_whole(folder):
     bundle = folder.place("trusted") / "bundle.pem"
     one, other = certificate("a"), certificate("b")
