@@ -46,8 +46,7 @@ _CODES = ua.StatusCodes
 _NOTHING = (_CODES.BadNoData, _CODES.BadNoDataAvailable, _CODES.BadBoundNotFound)
 _NEVER = (
     _CODES.BadHistoryOperationUnsupported, _CODES.BadServiceUnsupported, _CODES.BadNotImplemented,
-    _CODES.BadNotSupported, _CODES.BadUserAccessDenied, _CODES.BadNotReadable,
-    _CODES.BadNodeIdUnknown, _CODES.BadNodeIdInvalid, _CODES.BadTimestampNotSupported,
+    _CODES.BadNotSupported, _CODES.BadTimestampNotSupported,
 )  # fmt: skip
 _TOO_LARGE = (
     _CODES.BadResponseTooLarge, _CODES.BadEncodingLimitsExceeded, _CODES.BadTcpMessageTooLarge,

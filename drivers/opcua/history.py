@@ -29,6 +29,8 @@ HISTORY_READ_RESPONSE: Final = 667
 HISTORY_DATA: Final = 658
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_EARLIEST_US: Final = (1 - 11_644_473_600) * 10**6
+"""A second behind the beginning of 1601, which itself would mean that no start is stated."""
 _LATEST_US: Final = 253_402_300_799 * 10**6
 """The end of 9999, where OPC UA's time ends (OPC 10000-6 section 5.2.2.5)."""
 
@@ -97,7 +99,7 @@ def request(
 
 
 def _moment(us: int) -> datetime.datetime:
-    return _EPOCH + datetime.timedelta(microseconds=min(us, _LATEST_US))
+    return _EPOCH + datetime.timedelta(microseconds=min(max(us, _EARLIEST_US), _LATEST_US))
 
 
 def decode_history(body: bytes, variant: DecodeVariant) -> tuple[int, list[Answer]]:

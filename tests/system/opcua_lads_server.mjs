@@ -13,7 +13,7 @@ const {
   nodesets, makeEUInformation,
 } = require("node-opcua");
 
-const options = { port: 0, units: 1, sensors: 2, many: 0, unit: null, high: 50, ...JSON.parse(process.argv[2] ?? "{}") };
+const options = { port: 0, units: 1, sensors: 2, many: 0, packml: false, unit: null, high: 50, ...JSON.parse(process.argv[2] ?? "{}") };
 
 const manager = new OPCUACertificateManager({ rootFolder: options.pki });
 await manager.initialize();
@@ -29,6 +29,7 @@ const server = new OPCUAServer({
   securityModes: [MessageSecurityMode.None],
   nodeset_filename: [
     nodesets.standard, nodesets.di, nodesets.amb, nodesets.ia, nodesets.machinery, nodesets.lads,
+    ...(options.packml ? [nodesets.packML] : []),
   ],
   serverCapabilities: {
     maxBrowseContinuationPoints: 3,
@@ -66,7 +67,8 @@ function measures(node, unit, low, high) {
 }
 
 const device = deviceType.instantiate({
-  browseName: { name: "Freezer", namespaceIndex: own.index }, componentOf: space.findNode(`ns=${di};i=5001`), optionals: ["DeviceHealth"],
+  browseName: { name: "Freezer", namespaceIndex: own.index }, 
+  nodeId: "s=Freezer", componentOf: space.findNode(`ns=${di};i=5001`), optionals: ["DeviceHealth"],
 });
 set(at(device, "Manufacturer"), DataType.LocalizedText, { text: "Acme" });
 set(at(device, "Model"), DataType.LocalizedText, { text: "U80 (rev. 2)" });
@@ -95,6 +97,16 @@ for (let u = 0; u < options.units; u++) {
     at(unit, "Operational").addReference({ referenceType: "Organizes", nodeId: value });
   }
 }
+if (options.packml) {
+  const packml = space.getNamespaceIndex("http://opcfoundation.org/UA/PackML/");
+  const filler = space.findObjectType("PackMLBaseObjectType", packml).instantiate({
+    browseName: { name: "Filler", namespaceIndex: own.index }, nodeId: "s=Filler",
+    organizedBy: space.rootFolder.objects, optionals: ["TagID"],
+  });
+  set(at(filler, "TagID"), DataType.String, "VF-7");
+  set(at(filler, "Status/MachSpeed"), DataType.Float, 20);
+}
+
 // A folder with more than a server gives in one answer.
 if (options.many) {
   const plant = own.addObject({ organizedBy: space.rootFolder.objects, browseName: "Plant" });

@@ -21,7 +21,7 @@ from drivers.opcua import historian as historian_module
 from drivers.opcua.address import NodeId
 from drivers.opcua.frames import Point
 from drivers.opcua.historian import VALUES_MAX, Historian
-from drivers.opcua.history import decode_history
+from drivers.opcua.history import decode_history, request
 from drivers.opcua.measure import Malformed
 from drivers.opcua.nodes import Server
 from drivers.opcua.stack import Refused, decode_variant
@@ -258,7 +258,7 @@ async def test_a_group_of_which_nothing_is_remembered_is_no_answer():
     assert not made.remembers(GROUP)
 
 
-@pytest.mark.parametrize("status", ["BadTimeout", "BadUnexpectedError", "BadNoContinuationPoints"])
+@pytest.mark.parametrize("status", ["BadTimeout", "BadUserAccessDenied", "BadNoContinuationPoints"])
 async def test_a_node_that_does_not_answer_now_is_asked_again_not_passed_over(status):
     memory = Memory(rising(3), states={1: getattr(CODES, status)})
     made = await known(memory)
@@ -327,6 +327,14 @@ async def test_a_session_that_ended_is_a_lost_link():
     memory = Memory(rising(5), trouble=[Refused(CODES.BadSessionIdInvalid)])
     with pytest.raises(LinkLost, match="BadSessionIdInvalid"):
         await (await known(memory)).history(memory, GROUP, T0, T0 + PERIOD)
+
+
+@pytest.mark.parametrize("after", [-(2**63) * 100, -11_644_473_600 * 10**9])
+def test_an_interval_from_no_time_at_all_is_still_asked_for_from_its_beginning(after):
+    """A start that is not stated (the beginning of 1601) would mean: the newest first."""
+    details = request([], after, 2**63 * 100, 1).Parameters.HistoryReadDetails
+    assert 0 < ua.datetime_to_win_epoch(details.StartTime) < 10**8
+    assert ua.datetime_to_win_epoch(details.EndTime) == 2**63 - 1
 
 
 def test_no_mutation_of_an_answer_does_more_than_refuse_it():
