@@ -17,9 +17,9 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from drivers.file_drop.values import zone_of
+from edgeagent.model.checked import fault_line
 from edgeagent.model.frame import DataType, TagSchema
 from edgeagent.model.profile import Group, IdentityItem, Profile, Strict, Tag
 
@@ -189,10 +189,7 @@ class FileDropProfile(Profile[FileDropGroup, FileDropIdentityItem]):
         cls, data: Any, handler: ModelWrapValidatorHandler["FileDropProfile"]
     ) -> "FileDropProfile":
         profile = handler(data)
-        lines = [
-            InitErrorDetails(type=PydanticCustomError("value_error", text), loc=place, input=None)
-            for place, text in profile.faults()
-        ]
+        lines = [fault_line(place, text) for place, text in profile.faults()]
         if lines:
             raise ValidationError.from_exception_data(cls.__name__, lines)
         return profile

@@ -4,17 +4,16 @@ Everything is checked here, before a socket opens, and all faults are reported a
 the place in the file. After that the driver trusts a profile.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterable
+from typing import Any, Literal
 
 from pydantic import (
-    BaseModel,
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails
 
 from drivers.modbus.checks import Fault, Parts, faults
 from drivers.modbus.codec import (
@@ -27,6 +26,7 @@ from drivers.modbus.codec import (
     Span,
     Table,
 )
+from edgeagent.model.checked import fault_line, found_lines, mapping, sound, sound_ones
 from edgeagent.model.frame import DataType
 from edgeagent.model.profile import Group, IdentityItem, Profile, Strict, Tag
 from edgeagent.model.quantity import DurationNs
@@ -40,7 +40,6 @@ _TABLE_OF_DIGIT = {
     4: Table.HOLDING,
 }
 
-_ModelT = TypeVar("_ModelT", bound=BaseModel)
 
 _ADDRESS = Field(
     ge=0,
@@ -197,12 +196,7 @@ class ModbusProfile(Profile[ModbusGroup, ModbusIdentityItem]):
         try:
             profile = handler(data)
         except ValidationError as error:
-            lines = [
-                InitErrorDetails(
-                    type=line["type"], loc=line["loc"], input=line["input"], ctx=line.get("ctx", {})
-                )
-                for line in error.errors(include_url=False)
-            ]
+            lines = found_lines(error)
             parts = _readable(data)
             lines += _lines(faults(parts)) if parts else []
         else:
@@ -239,38 +233,17 @@ def _reference(number: int, table: Table | None) -> tuple[Table, int]:
 
 
 def _lines(found: Iterable[Fault]) -> list[InitErrorDetails]:
-    return [
-        InitErrorDetails(
-            type=PydanticCustomError("value_error", fault.text), loc=fault.place, input=fault.value
-        )
-        for fault in found
-    ]
+    return [fault_line(*fault) for fault in found]
 
 
 def _readable(data: Any) -> Parts | None:
     """Return what is right by itself in a profile that is not."""
-    top = _mapping(data)
-    layout = _valid(ModbusLayout, top.get("modbus"))
+    top = mapping(data)
+    layout = sound(ModbusLayout, top.get("modbus"))
     if layout is None:
         return None
     groups = {
-        name: _valid_ones(ModbusTag, _mapping(group).get("tags"))
-        for name, group in _mapping(top.get("groups")).items()
+        name: sound_ones(ModbusTag, mapping(group).get("tags"))
+        for name, group in mapping(top.get("groups")).items()
     }
-    return Parts(layout, groups, _valid_ones(ModbusIdentityItem, top.get("identity")))
-
-
-def _valid_ones(model: type[_ModelT], data: Any) -> dict[str, _ModelT]:
-    candidates = {name: _valid(model, value) for name, value in _mapping(data).items()}
-    return {name: value for name, value in candidates.items() if value is not None}
-
-
-def _valid(model: type[_ModelT], data: Any) -> _ModelT | None:
-    try:
-        return model.model_validate(data)
-    except ValidationError:
-        return None
-
-
-def _mapping(data: Any) -> Mapping[str, Any]:
-    return data if isinstance(data, Mapping) else {}
+    return Parts(layout, groups, sound_ones(ModbusIdentityItem, top.get("identity")))

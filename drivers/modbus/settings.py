@@ -10,9 +10,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails
 
 from drivers.serial_port import device_faults
+from edgeagent.model.checked import fault_line, found_lines
 from edgeagent.model.profile import Strict
 from edgeagent.model.quantity import DurationNs
 
@@ -86,13 +87,7 @@ class ModbusLinkSettings(Strict):
         try:
             link = handler(data)
         except ValidationError as error:
-            lines = [
-                InitErrorDetails(
-                    type=line["type"], loc=line["loc"], input=line["input"], ctx=line.get("ctx", {})
-                )
-                for line in error.errors(include_url=False)
-                if line["type"] != "default_factory_not_called"  # follows from another fault
-            ]
+            lines = found_lines(error)
             wrong = {line["loc"][0] for line in lines if line["loc"]}
             lines += [line for line in _contradictions(data) if line["loc"][0] not in wrong]
             raise ValidationError.from_exception_data(cls.__name__, lines) from None
@@ -109,32 +104,28 @@ def _contradictions(data: dict[str, Any]) -> Iterator[InitErrorDetails]:
         for key in ("device", *_OF_SERIAL_LINES):
             if key in data:
                 text = f"framing tcp has no {key}; remove it, or write framing: rtu or ascii"
-                yield _line(key, text, data[key])
+                yield fault_line((key,), text, data[key])
         if "host" not in data and device is None:
-            yield _line("host", "a link with framing tcp has no host; add host", None)
+            yield fault_line(("host",), "a link with framing tcp has no host; add host", None)
         return
     if "host" not in data and "device" not in data:
-        yield _line("device", "the link leads nowhere; add device, or host", None)
+        yield fault_line(("device",), "the link leads nowhere; add device, or host", None)
     if "device" in data:
         for key in ("host", "port"):
             if key in data:
                 text = f"a link has either a device or a host; remove {key} or device"
-                yield _line(key, text, data[key])
+                yield fault_line((key,), text, data[key])
     if isinstance(device, str):
         for text in device_faults(device):
-            yield _line("device", text, device)
+            yield fault_line(("device",), text, device)
     if framing == "rtu" and data.get("data_bits") == 7:
-        yield _line("data_bits", "rtu needs 8 data bits; write 8, or remove data_bits", 7)
+        yield fault_line(("data_bits",), "rtu needs 8 data bits; write 8, or remove data_bits", 7)
 
 
 def _impossible(link: ModbusLinkSettings) -> Iterator[InitErrorDetails]:
     if link.slowest_reply < link.timeout:
         text = "slowest_reply is shorter than timeout; write at least the timeout, or remove it"
-        yield _line("slowest_reply", text, link.slowest_reply)
-
-
-def _line(key: str, text: str, found: object) -> InitErrorDetails:
-    return InitErrorDetails(type=PydanticCustomError("value_error", text), loc=(key,), input=found)
+        yield fault_line(("slowest_reply",), text, link.slowest_reply)
 
 
 class ModbusInstrumentSettings(Strict):

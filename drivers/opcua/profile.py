@@ -1,12 +1,12 @@
 """What an OPC UA profile may state. Everything is checked here, before a socket opens."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from drivers.opcua.address import Address, parse, resolve
+from edgeagent.model.checked import fault_line
 from edgeagent.model.frame import DataType
 from edgeagent.model.profile import Group, IdentityItem, Name, Profile, Range, Strict, Tag
 from edgeagent.model.quantity import DurationNs
@@ -150,14 +150,7 @@ class OpcUaProfile(Profile[OpcUaGroup, OpcUaIdentityItem]):
 
     @model_validator(mode="after")
     def _known_namespaces(self) -> "OpcUaProfile":
-        lines = [
-            InitErrorDetails(
-                type=PydanticCustomError("value_error", _literal(str(error))),
-                loc=place,
-                input=node,
-            )
-            for place, node, error in self._unresolved()
-        ]
+        lines = [fault_line(place, str(error), node) for place, node, error in self._unresolved()]
         if lines:
             raise ValidationError.from_exception_data(type(self).__name__, lines)
         return self
@@ -180,8 +173,3 @@ class OpcUaProfile(Profile[OpcUaGroup, OpcUaIdentityItem]):
         :raises ValueError: if it names a namespace that is not known
         """
         return resolve(parse(node), self.opcua.namespaces)
-
-
-def _literal(text: str) -> Any:
-    """Return a message template that says just this."""
-    return text.replace("{", "{{").replace("}", "}}")

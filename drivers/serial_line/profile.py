@@ -5,28 +5,26 @@ place in the file. After that the driver trusts a profile.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails
 
 from drivers.serial_line import checksum
 from drivers.serial_line.checks import ADDRESS, Fault, Parts, faults, parts_of
 from drivers.serial_line.pattern import compile_pattern
 from edgeagent.model import quality
+from edgeagent.model.checked import fault_line, found_lines, mapping, sound, sound_ones
 from edgeagent.model.frame import DataType, TagSchema
 from edgeagent.model.profile import Group, IdentityItem, Name, Profile, Strict, Tag
 from edgeagent.model.quantity import DurationNs
-
-_ModelT = TypeVar("_ModelT", bound=BaseModel)
 
 
 def _is_pattern(pattern: str) -> str:
@@ -279,13 +277,7 @@ class SerialLineProfile(Profile[SerialLineGroup, SerialLineIdentityItem]):
         try:
             profile = handler(data)
         except ValidationError as error:
-            lines = [
-                InitErrorDetails(
-                    type=line["type"], loc=line["loc"], input=line["input"], ctx=line.get("ctx", {})
-                )
-                for line in error.errors(include_url=False)
-                if line["type"] != "default_factory_not_called"  # follows from another fault
-            ]
+            lines = found_lines(error)
             parts = _readable(data)
             lines += _lines(faults(parts)) if parts else []
         else:
@@ -337,41 +329,20 @@ class SerialLineProfile(Profile[SerialLineGroup, SerialLineIdentityItem]):
 
 
 def _lines(found: Iterable[Fault]) -> list[InitErrorDetails]:
-    return [
-        InitErrorDetails(
-            type=PydanticCustomError("value_error", fault.text), loc=fault.place, input=fault.value
-        )
-        for fault in found
-    ]
+    return [fault_line(*fault) for fault in found]
 
 
 def _readable(data: Any) -> Parts | None:
     """Return what is right by itself in a profile that is not."""
-    top = _mapping(data)
-    layout = _valid(SerialLineLayout, top.get("serial_line"))
+    top = mapping(data)
+    layout = sound(SerialLineLayout, top.get("serial_line"))
     if layout is None:
         return None
     groups = {
-        name: _valid_ones(SerialLineTag, _mapping(group).get("tags"))
-        for name, group in _mapping(top.get("groups")).items()
+        name: sound_ones(SerialLineTag, mapping(group).get("tags"))
+        for name, group in mapping(top.get("groups")).items()
     }
-    commands = _valid_ones(Command, top.get("commands"))
-    if len(commands) < len(_mapping(top.get("commands"))):
+    commands = sound_ones(Command, top.get("commands"))
+    if len(commands) < len(mapping(top.get("commands"))):
         return None  # what refers to a faulty command would be a fault that follows
-    return Parts(layout, commands, groups, _valid_ones(SerialLineIdentityItem, top.get("identity")))
-
-
-def _valid_ones(model: type[_ModelT], data: Any) -> dict[str, _ModelT]:
-    candidates = {name: _valid(model, value) for name, value in _mapping(data).items()}
-    return {name: value for name, value in candidates.items() if value is not None}
-
-
-def _valid(model: type[_ModelT], data: Any) -> _ModelT | None:
-    try:
-        return model.model_validate(data)
-    except ValidationError:
-        return None
-
-
-def _mapping(data: Any) -> Mapping[str, Any]:
-    return data if isinstance(data, Mapping) else {}
+    return Parts(layout, commands, groups, sound_ones(SerialLineIdentityItem, top.get("identity")))

@@ -11,9 +11,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails
 
 from drivers.serial_port import device_faults
+from edgeagent.model.checked import fault_line, found_lines
 from edgeagent.model.profile import Strict
 from edgeagent.model.quantity import DurationNs
 
@@ -57,12 +58,7 @@ class SerialLineLinkSettings(Strict):
         try:
             link = handler(data)
         except ValidationError as error:
-            lines = [
-                InitErrorDetails(
-                    type=line["type"], loc=line["loc"], input=line["input"], ctx=line.get("ctx", {})
-                )
-                for line in error.errors(include_url=False)
-            ]
+            lines = found_lines(error)
             wrong = {line["loc"][0] for line in lines if line["loc"]}
             lines += [line for line in contradictions if line["loc"][0] not in wrong]
             raise ValidationError.from_exception_data(cls.__name__, lines) from None
@@ -74,24 +70,20 @@ class SerialLineLinkSettings(Strict):
 def _contradictions(data: dict[str, Any]) -> Iterator[InitErrorDetails]:
     device = data.get("device")
     if "host" not in data and "device" not in data:
-        yield _line("device", "the link leads nowhere; add device, or host", None)
+        yield fault_line(("device",), "the link leads nowhere; add device, or host", None)
     if "device" in data:
         for key in ("host", "port"):
             if key in data:
                 text = f"a link has either a device or a host; remove {key} or device"
-                yield _line(key, text, data[key])
+                yield fault_line((key,), text, data[key])
     elif "host" in data:
         for key in _OF_THE_PORT:
             if key in data:
                 text = f"the device server has the {key}; set it there, and remove it here"
-                yield _line(key, text, data[key])
+                yield fault_line((key,), text, data[key])
     if isinstance(device, str):
         for text in device_faults(device):
-            yield _line("device", text, device)
-
-
-def _line(key: str, text: str, found: object) -> InitErrorDetails:
-    return InitErrorDetails(type=PydanticCustomError("value_error", text), loc=(key,), input=found)
+            yield fault_line(("device",), text, device)
 
 
 class SerialLineInstrumentSettings(Strict):

@@ -179,6 +179,19 @@ async def test_a_node_that_is_gone_since_the_approval_is_refused_with_its_tag(tm
     assert (values["sensor0"], mismatches) == (-80.0, ())
 
 
+@pytest.mark.parametrize(
+    ("name", "start"), [("lads-device", "Freezer"), ("packml-vial-filler", "Filler")]
+)
+async def test_a_shipped_profile_fits_the_published_types(name, start, tmp_path):
+    profile = load_profile(PROFILES / f"{name}.yaml")
+    with NodeServer(tmp_path, SCRIPT, packml=True) as server:
+        values, losses, mismatches = await first_values(
+            server.url, profile, f"nsu=urn:edgeagent:test:lads;s={start}"
+        )
+    assert (losses, mismatches) == ([], ())
+    assert values.keys() == profile.acquired()
+
+
 # -- our simulators ----------------------------------------------------------------------------
 
 

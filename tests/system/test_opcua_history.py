@@ -89,7 +89,7 @@ async def site(request, tmp_path):
             await link.stop()
 
 
-@pytest.mark.parametrize("clock", ["right", "back", "ahead"])
+@pytest.mark.parametrize("clock", ["right", "back", pytest.param("ahead", marks=pytest.mark.long)])
 async def test_a_gap_is_filled_with_what_the_server_remembers_and_stays_on_record(site, clock):
     """The cable is cut under a 10 Hz subscription and the server forgets the subscription.
 

@@ -81,9 +81,7 @@ def _lines(device: Device, name: str, url: str) -> Iterator[str]:
 
 
 def _start(device: Device, aliases: Mapping[str, str]) -> str:
-    if device.is_unique and device.path:
-        return _path(device.path, aliases)
-    return written(device.node, aliases)
+    return _path(device.path, aliases) if device.is_unique else written(device.node, aliases)
 
 
 def _identity(device: Device, aliases: Mapping[str, str]) -> Iterator[str]:
@@ -170,8 +168,7 @@ def _remarks(device: Device) -> Iterator[str]:
 
 
 def _node(way: Way, aliases: Mapping[str, str]) -> str:
-    is_plain = way.is_unique and all(name for _, name in way.steps)
-    return _path(way.steps, aliases) if is_plain else written(way.node.id, aliases)
+    return _path(way.steps, aliases) if way.is_unique else written(way.node.id, aliases)
 
 
 def _path(steps: Sequence[Name], aliases: Mapping[str, str]) -> str:
@@ -186,10 +183,9 @@ def _step(step: Name, aliases: Mapping[str, str]) -> str:
 
 def _aliases(device: Device) -> dict[str, str]:
     """Return short names for the namespaces that the draft uses."""
-    ways = [each.way for each in device.found] + [fact.way for fact in device.identity]
-    used = [namespace for namespace, _ in device.path] + [device.node.namespace]
-    for way in ways:
-        used += [namespace for namespace, _ in way.steps] + [way.node.id.namespace]
+    used = [name[0] for name in device.path] if device.is_unique else [device.node.namespace]
+    for way in [*(each.way for each in device.found), *(fact.way for fact in device.identity)]:
+        used += [name[0] for name in way.steps] if way.is_unique else [way.node.id.namespace]
     aliases: dict[str, str] = {}
     for uri in dict.fromkeys(used):
         if uri and uri != UA:

@@ -4,6 +4,7 @@ A device is recognised by its type or a supertype of it, so that a vendor's own 
 Each variable becomes one tag, however many ways lead to it.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -129,8 +130,9 @@ def _tops(space: AddressSpace) -> list[tuple[Node, tuple[Name, ...], bool]]:
 
 
 def _repeated(siblings: list[Node]) -> set[Name]:
-    seen: set[Name] = set()
-    return {node.name for node in siblings if node.name in seen or seen.add(node.name)}  # type: ignore[func-returns-value]
+    """Return names by which no single node can be found: those of several, and empty ones."""
+    numbers = Counter(node.name for node in siblings)
+    return {name for name, number in numbers.items() if number > 1 or not all(name)}
 
 
 class _Walker:

@@ -86,6 +86,9 @@ _SUFFIXES: Mapping[Name, str] = {
     (LADS, "CoverState"): "state",
     (LADS, "RunningStateMachine"): "running",
     (LADS, "AlarmMonitor"): "alarm",
+    (PACKML, "BaseStateMachine"): "state",
+    (PACKML, "MachineState"): "machine",
+    (PACKML, "ExecuteState"): "execute",
     (UA, "AckedState"): "acknowledged",
 }
 """What a browse name of a specification adds to a tag's name, where that is not the name itself."""

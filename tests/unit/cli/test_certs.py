@@ -34,7 +34,7 @@ class Commands:
     def __call__(self, *words, code=0):
         done = CliRunner().invoke(main, [*words, "--config", str(self.config)])
         assert done.exit_code == code, f"{done.exit_code}\n{done.output}{done.stderr}"
-        return done.output if code == 0 else done.stderr
+        return done.stdout if code == 0 else done.stderr
 
     def certs(self, *words, code=0):
         return self("certs", *words, code=code)

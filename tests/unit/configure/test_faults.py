@@ -19,8 +19,8 @@ TYPES = (
     "'FLOAT32', 'FLOAT64' or 'STRING'"
 )
 PROFILE_KEYS = (
-    "known here: profile, version, make, model, device_class, driver, source, identity, "
-    "identity_unavailable, clock, groups"
+    "known here: profile, version, make, model, device_class, driver, source, draft, "
+    "identity, identity_unavailable, clock, groups"
 )
 WEIGHT = "profiles/acme-b200.yaml:15: groups.weight.tags.weight"
 BROKER = "  url: mqtt://broker"
@@ -370,8 +370,8 @@ def test_all_faults_at_once_over_all_files(files):
         f"profiles/acme-b200.yaml:13: groups.weight.period: 1 {DURATION}",
         f"{WEIGHT}.type: wrong value 'FLOAT3'; {TYPES}",
         f"site.yaml:1: site: 'Berlin 1' {NO_NAME}",
-        "site.yaml:2: colour: unknown key; remove it; known here: site, enterprise, state_dir, pki, "
-        "topic_root, profile_dirs, broker, stream, journal, control, links, instruments",
+        "site.yaml:2: colour: unknown key; remove it; known here: site, enterprise, state_dir, "
+        "pki, topic_root, profile_dirs, broker, stream, journal, control, links, instruments",
         "site.yaml:6: broker.url: 'broker' is no broker address; "
         "write e.g. mqtts://broker.example:8883",
         "site.yaml:8: links.gateway.host: is missing; add host",

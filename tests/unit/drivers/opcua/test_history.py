@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from drivers.opcua import historian as historian_module
 from drivers.opcua.address import NodeId
-from drivers.opcua.frames import Point
+from drivers.opcua.frames import BAD_TYPE_MISMATCH, Point
 from drivers.opcua.historian import VALUES_MAX, Historian
 from drivers.opcua.history import decode_history, request
 from drivers.opcua.measure import Malformed
@@ -130,8 +130,7 @@ class Memory:
             self.held[result.ContinuationPoint] = (number, begin + count)
         data = ua.HistoryData()
         data.DataValues = [
-            ua.DataValue(ua.Variant(value, ua.VariantType.Double), SourceTimestamp=moment(at))
-            for at, value in part
+            ua.DataValue(ua.Variant(value), SourceTimestamp=moment(at)) for at, value in part
         ]
         result.HistoryData = data
         if not values:
@@ -247,6 +246,24 @@ async def test_a_tag_without_history_is_left_out_and_told_once(capsys):
     assert len(of(2, frames)) == 19
     await made.history(memory, GROUP, T0, T0 + 100 * PERIOD)
     assert capsys.readouterr().out.count("BadHistoryOperationUnsupported") == 1
+
+
+async def test_values_of_another_type_are_left_out_and_told_once(capsys):
+    """As when the server's history is older than its present model."""
+    kept = rising(10) | {1: [(T0 + k * PERIOD, "old") for k in range(10)]}
+    frames, _ = await everything(Memory(kept, at_most=4), T0, T0 + 100 * PERIOD)
+    assert [len(of(tag, frames)) for tag in range(3)] == [9, 0, 9]
+    assert all(frame.status == (0, BAD_TYPE_MISMATCH, 0) for frame in frames)
+    assert capsys.readouterr().out.count("the profile declares FLOAT64") == 1
+
+
+async def test_a_history_without_source_times_is_none(capsys):
+    memory = Memory(rising(10))
+    with mock.patch(f"{__name__}.moment", return_value=None):
+        made = await known(memory)
+        with pytest.raises(BadReply, match="gives no history"):
+            await made.history(memory, GROUP, T0, T0 + PERIOD)
+    assert "no source times" in capsys.readouterr().out
 
 
 async def test_a_group_of_which_nothing_is_remembered_is_no_answer():
