@@ -125,6 +125,25 @@ def test_from_a_foreign_server_to_a_checked_profile(tmp_path):
     assert checked.returncode == 0, checked.stderr
 
 
+def test_of_several_devices_one_is_named_and_a_link_says_how_to_get_there(tmp_path):
+    with NodeServer(tmp_path, SCRIPT, packml=True) as server:
+        (tmp_path / "site.yaml").write_text(
+            f"state_dir: state\nlinks: {{hall: {{driver: opcua, url: '{server.url}', "
+            "security: none}}\n"
+        )
+        command = ("discover", "opcua", "--link", "hall", "--config", "site.yaml")
+        several = edgeagent(*command, cwd=tmp_path)
+        one = edgeagent(*command, "--device", "filler", cwd=tmp_path)
+    assert several.returncode == 2
+    assert several.stderr == (
+        "edgeagent: there are several devices; name one with --device:\n"
+        "  filler: PackML device Filler: 8 variables\n"
+        "  freezer: LADS device Freezer: 17 variables\n"
+    )
+    assert one.returncode == 0, one.stderr
+    assert 'profile: "filler"' in one.stdout
+
+
 async def test_450_variables_of_a_vendors_subtypes_are_mapped_once_with_stated_units(tmp_path):
     with NodeServer(tmp_path, SCRIPT, sensors=38, units=2) as server:
         [draft] = await drafts(server.url)
