@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from simulators.catalogue import (
     DEVICE_MODELS,
@@ -27,12 +27,14 @@ from simulators.scenario import PORT_FIRST, Scenario, WireSpec
 from simulators.wire.line import Unit
 from simulators.wire.modbus_serial import ModbusSerialServer
 from simulators.wire.modbus_tcp import ModbusTcpServer
-from simulators.wire.opcua_server import OpcUaServer
 from simulators.wire.serial_port import DeviceServerPort, PtyPort, SerialPort
 from simulators.wire.serial_text import SerialTextServer
 from simulators.world import World
 
-Wire = ModbusTcpServer | ModbusSerialServer | SerialTextServer | OpcUaServer
+if TYPE_CHECKING:
+    from simulators.wire.opcua_server import OpcUaServer
+
+Wire: TypeAlias = "ModbusTcpServer | ModbusSerialServer | SerialTextServer | OpcUaServer"
 
 _CATCH_UP_S = 1.0
 
@@ -158,6 +160,9 @@ class Site:
                 before_read=advance,
             )
         if spec.kind == OPCUA_KIND:
+            # Here, so that other sites do not load the protocol library.
+            from simulators.wire.opcua_server import OpcUaServer
+
             return OpcUaServer(
                 name,
                 {k: d for k, d in self.devices.items() if k in here and isinstance(d, OpcUaDevice)},

@@ -46,9 +46,9 @@ def lasting(value: Any, uris: Mapping[int, str]) -> Any:
     """
     if isinstance(value, list):
         return [lasting(each, uris) for each in value]
-    if isinstance(value, ua.NodeId) and value.NamespaceIndex in uris and value.NamespaceIndex:
-        _, _, identifier = value.to_string().rpartition(f"ns={value.NamespaceIndex};")
-        return f"nsu={uris[value.NamespaceIndex]};{identifier}"
+    if isinstance(value, ua.NodeId) and value.NamespaceIndex and value.NamespaceIndex in uris:
+        _, prefix, identifier = value.to_string().partition(f"ns={value.NamespaceIndex};")
+        return f"nsu={uris[value.NamespaceIndex]};{identifier}" if prefix else value
     return value
 
 

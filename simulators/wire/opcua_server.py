@@ -27,7 +27,7 @@ from simulators.devices.opcua_contract import (
 )
 from simulators.ledger import Ledger
 from simulators.link import Link
-from simulators.wire.opcua_space import Space, data_value
+from simulators.wire.opcua_space import Space, Watched, data_value
 
 ua: Any = asyncua.ua
 
@@ -60,6 +60,8 @@ class OpcUaServer:
         self._link: Link | None = None
         self._ticking: asyncio.Task[None] | None = None
         self._in_force: set[str] = set()
+        self._events: dict[Any, Any] = {}
+        self._serving = False
 
     @property
     def endpoint(self) -> dict[str, Any]:
@@ -79,6 +81,11 @@ class OpcUaServer:
         for key, device in self._devices.items():
             await self._space.add(key, device)
         await self._tick()
+        for kind in {alarm.kind for alarm in self._space.alarms}:
+            self._events[kind] = await server.get_event_generator(
+                kind, emitting_node=ua.ObjectIds.Server
+            )
+        self._serving = True
         await server.start()
         listening = server.bserver._server  # type: ignore[union-attr]  # noqa: SLF001
         inner = listening.sockets[0].getsockname()[1]  # type: ignore[union-attr]
@@ -97,6 +104,8 @@ class OpcUaServer:
             self._link.resume()
             await self._link.stop()
             self._link = None
+        if self._serving:
+            self._serving = False
             await self._close_sessions()
             await self._server.stop()
 
@@ -129,6 +138,33 @@ class OpcUaServer:
         for node, value in writes:
             await self._server.write_attribute_value(node, value)
         await self._tell_time(now)
+        for alarm in self._space.alarms:
+            active = alarm.part.active()
+            if active != alarm.was_active:
+                alarm.was_active = active
+                await self._raise(alarm, now, active=active)
+
+    async def _raise(self, alarm: Watched, now: datetime, *, active: bool) -> None:
+        """Send the event of an alarm that begins or ends (OPC 10000-9 section 5.5)."""
+        generator = self._events.get(alarm.kind)
+        if generator is None:
+            return
+        state = "Active" if active else "Inactive"
+        facts = {
+            "NodeId": alarm.node,
+            "SourceNode": alarm.source,
+            "SourceName": alarm.source_name,
+            "ConditionName": alarm.name,
+            "Severity": alarm.part.severity,
+            "Retain": active,
+            "ActiveState": ua.LocalizedText(state),
+            "ActiveState/Id": active,
+            "AckedState": ua.LocalizedText("Unacknowledged" if active else "Acknowledged"),
+            "AckedState/Id": not active,
+        }
+        for name, value in facts.items():
+            setattr(generator.event, name, value)
+        await generator.trigger(now, f"{alarm.source_name}: {state.lower()}")
 
     async def _tell_time(self, now: datetime) -> None:
         node = self._server.get_node(ua.NodeId(_SERVER_STATUS))

@@ -50,6 +50,22 @@ class Entry:
     is_new: bool = True
 
 
+@dataclass(slots=True)
+class Watched:
+    """An alarm whose changes are events.
+
+    `source` is the function that it watches, `kind` the type of its condition.
+    """
+
+    node: Any
+    source: Any
+    source_name: str
+    name: str
+    kind: Any
+    part: Alarm
+    was_active: bool = False
+
+
 def unit_id(code: str) -> int:
     """The UnitId of a UNECE code, its characters packed into an Int32 (OPC 10000-8 5.6.4.3)."""
     return int.from_bytes(code.encode("ascii"), "big")
@@ -66,6 +82,7 @@ class Space:
         self._placed: dict[Part, Any] = {}
         self._growing: list[tuple[str, str, Any, Callable[[], Sequence[Object]], set[str]]] = []
         self.entries: list[Entry] = []
+        self.alarms: list[Watched] = []
 
     async def prepare(self) -> None:
         """Register the namespaces; make the types and the folders of devices."""
@@ -200,6 +217,9 @@ class Space:
 
     async def _alarm(self, device: str, path: str, node: Any, parent: Any, part: Alarm) -> None:
         await self._node(node, parent, _HAS_COMPONENT, part.name, self._type_id(part.type))
+        source_name, name = (step.rpartition(":")[2] for step in path.split("/")[-2:])
+        kind = self._type_id(part.type)
+        self.alarms.append(Watched(node, parent, source_name, name, kind, part))
         severity = part.severity
         await self._variable(
             self._free(), node, _HAS_PROPERTY, "Severity", "UInt32", lambda: severity, 68

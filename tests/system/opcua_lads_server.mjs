@@ -3,7 +3,9 @@
 //
 //   node opcua_lads_server.mjs '{"port":0,"pki":"/tmp/pki","units":1,"sensors":2}'
 //
-// When it is ready it prints "ready <port>"; it ends with its standard input.
+// `unit` (code, symbol, name) and `high` are stated of the sensors instead of °C and 50; the second
+// sensor of a unit has no UNECE code. `many` variables stand in each of five folders; `packml` adds a
+// filler. When it is ready it prints "ready <port>"; it ends with its standard input.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 

@@ -1,6 +1,7 @@
 """Reading a server's address space, breadth first, within what the server handles at once."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from drivers.opcua.address import NodeId
@@ -328,21 +329,22 @@ class _Browser:
         return found
 
 
+@dataclass(frozen=True, slots=True)
 class _Reference:
-    """Where a reference leads."""
+    """A node and the reference by which it was reached."""
 
-    __slots__ = ("by", "id", "is_property", "is_variable", "name", "type")
+    id: NodeId
+    name: tuple[str, str]
+    type: NodeId
+    by: NodeId
+    is_variable: bool
 
-    def __init__(
-        self, node: NodeId, name: tuple[str, str], kind: NodeId, by: NodeId, *, is_variable: bool
-    ) -> None:
-        self.id = node
-        self.name = name
-        self.type = kind
-        self.by = by
-        self.is_variable = is_variable
-        self.is_property = by == ua(_HAS_PROPERTY)
+    @property
+    def is_property(self) -> bool:
+        return self.by == _PROPERTY_OF
 
+
+_PROPERTY_OF = ua(_HAS_PROPERTY)
 
 _CLASSES = 1 | 2 | 8 | 16 | 64
 """Objects, variables, and types of objects, variables and data."""

@@ -154,11 +154,10 @@ class _Walker:
         notes: list[str] = []
         for way in ways:
             notes += self._note(way)
-            name = way.node.name
-            if name[0] in (DI, MACHINERY, PACKML) and name[1] in IDENTITY and not way.unit:
-                if way.node.facts is not None:
-                    fact = Fact(IDENTITY[name[1]], way, way.node.facts.text)
-                    identity.setdefault(fact.name, fact)
+            if _identifies(way):
+                facts, name = way.node.facts, IDENTITY[way.node.name[1]]
+                assert facts is not None
+                identity.setdefault(name, Fact(name, way, facts.text))
                 continue
             if way.node.id in self._taken:
                 continue
@@ -220,6 +219,17 @@ class _Walker:
                 parts = [c.name[1] for c in self._space.children(node) if c.facts is None]
                 return [f"{word}: {where}" + (f" ({', '.join(parts)})" if parts else "")]
         return []
+
+
+def _identifies(way: Way) -> bool:
+    """Return whether a variable says who the device is; of its components it says nothing."""
+    (*above, (namespace, name)) = way.steps
+    is_the_devices = not above or (len(above) == 1 and above[0] in _IDENTIFICATION)
+    is_fact = namespace in (DI, MACHINERY, PACKML) and name in IDENTITY
+    return is_the_devices and is_fact and way.node.facts is not None
+
+
+_IDENTIFICATION = ((DI, "Identification"), (MACHINERY, "Identification"))
 
 
 def shown(steps: tuple[Name, ...]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import count
+from typing import Any
 
 from drivers.opcua.address import NodeId
 from drivers.opcua.discover.model import DI, LADS, PACKML, UA, AddressSpace, Name, Node, ua, written
@@ -202,8 +203,8 @@ class Tagger:
         )
         return self._found(way, section, wanted, unit=unit.ucum, doubt=unit.doubt, description=told)
 
-    def _found(self, way: Way, section: Section, kind: DataType | None, **more: object) -> Found:
-        return Found(self._name(way), way, section, kind, **more)  # type: ignore[arg-type]
+    def _found(self, way: Way, section: Section, kind: DataType | None, **more: Any) -> Found:
+        return Found(self._name(way), way, section, kind, **more)
 
     def _name(self, way: Way) -> str:
         words = [word for step in way.steps if (word := _word(step))]

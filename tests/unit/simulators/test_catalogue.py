@@ -6,6 +6,7 @@ from pathlib import Path
 import simulators
 from simulators.catalogue import DEVICE_MODELS, PROCESS_MODELS
 from simulators.devices.contract import POWERED_OFF
+from simulators.devices.opcua_contract import WIRE_DISTURBANCES
 
 
 def test_the_readme_names_what_each_process_and_instrument_may_suffer():
@@ -22,6 +23,8 @@ def test_the_readme_names_what_each_process_and_instrument_may_suffer():
     for name, model in DEVICE_MODELS.items():
         assert POWERED_OFF in model.disturbances
         known[name] = set(model.disturbances) - {POWERED_OFF}
+        if model.speaks_opcua:  # what the wire does to all of them has a line of its own
+            known[name] -= set(WIRE_DISTURBANCES)
     assert stated == {name: what for name, what in known.items() if what}
 
 

@@ -23,6 +23,7 @@ from simulators.devices.opcua_contract import (
 from simulators.scenario import parse
 from simulators.site import RunOptions, Site
 from simulators.strict_yaml import ScenarioError
+from simulators.wire.opcua_server import OpcUaServer
 
 SCENARIO = """
 description: one of each
@@ -147,6 +148,38 @@ async def test_an_alarm_is_active_while_its_cause_lasts(tmp_path):
         await until(over)
 
 
+class Heard:
+    """Events as asyncua's client hands them over."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+
+    def event_notification(self, event: Any) -> None:
+        state = getattr(event, "ActiveState/Id")
+        self.events.append((event.SourceName, event.ConditionName, state, event.Retain))
+
+
+async def test_an_alarm_that_begins_and_ends_is_two_events(tmp_path):
+    async with running(tmp_path) as (site, client, _):
+        heard = Heard()
+        subscription = await client.create_subscription(100, heard)
+        await subscription.subscribe_events(client.nodes.server, ua.NodeId(9482))
+        run = site.processes["run"]
+        run._begin()
+        run.disturbances.begin("pump_blocked")
+
+        async def came(number: int) -> bool:
+            return len(heard.events) >= number
+
+        await until(lambda: came(1))
+        run.disturbances.end("pump_blocked")
+        await until(lambda: came(2))
+        assert heard.events == [
+            ("PumpFlow", "AlarmMonitor", True, True),
+            ("PumpFlow", "AlarmMonitor", False, False),
+        ]
+
+
 async def test_the_fillers_machines_are_one_in_the_other(tmp_path):
     async with running(tmp_path) as (_, _, node):
         base = "machinery:Machines/sim:filler/packml:BaseStateMachine"
@@ -212,6 +245,19 @@ async def test_a_client_loses_a_server_that_suffers_and_finds_it_again(what, tmp
                 return False
 
         await until(back)
+
+
+async def test_a_port_that_is_taken_is_said_and_nothing_is_left_behind():
+    taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    server = OpcUaServer("ua", {}, host="127.0.0.1", port=taken.sockets[0].getsockname()[1])
+    before = asyncio.all_tasks()
+    with pytest.raises(OSError, match="address already in use"):
+        await server.start()
+    await server.stop()
+    await server.stop()
+    taken.close()
+    await taken.wait_closed()
+    assert asyncio.all_tasks() == before
 
 
 def test_faults_of_replies_are_refused_on_this_wire():

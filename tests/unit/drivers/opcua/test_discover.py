@@ -165,6 +165,17 @@ def test_two_nodes_of_one_name_are_addressed_by_their_ids(tmp_path):
     assert nodes == [f"nsu=acme;i={one.identifier}", f"nsu=acme;i={other.identifier}"]
 
 
+def test_who_a_component_is_says_nothing_of_the_device():
+    builder = Builder()
+    device, _ = builder.device()
+    parts = builder.add(device, (DI, "Components"), FOLDER)
+    pump = builder.add(parts, (ACME, "Pump"), NodeId(DI, "i", 15063))
+    builder.value(pump, (DI, "SerialNumber"), kind=12, data_type=STRING, type=PROPERTY, text="P-1")
+    group = builder.add(device, (DI, "Identification"), NodeId(DI, "i", 1005))
+    builder.value(group, (DI, "Manufacturer"), kind=21, type=PROPERTY, text="Acme")
+    assert {f.name: f.text for f in only(builder).identity} == {"model": "U80 (2)", "make": "Acme"}
+
+
 # -- units -------------------------------------------------------------------------------------
 
 
