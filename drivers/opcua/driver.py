@@ -1,7 +1,7 @@
 """The OPC UA driver: one session, its instruments, their identities and their subscriptions."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from drivers.opcua.definitions import Definitions
@@ -203,7 +203,7 @@ class OpcUaDriver:
         stated = await identify(channel, server, self._stations)
         identities = await drifted(channel, server, self._stations, stated)
         self._ready = [*self._ledger.frames(), *(x for x in self._ready if isinstance(x, Loss))]
-        await self._recover(channel, same_session)
+        await self._recover(channel, server, same_session)
         await self._subscribe(channel, server)
         if not (same_session and self._historian.is_known):
             await self._historian.look(channel, server, self._places())
@@ -221,7 +221,7 @@ class OpcUaDriver:
         )
         return identities
 
-    async def _recover(self, channel: Channel, same_session: bool) -> None:
+    async def _recover(self, channel: Channel, server: Server, same_session: bool) -> None:
         """Take up what the server kept: messages that we have not had, in order."""
         if self._was_cut and self._quarantine.is_waiting:
             for each in self._subscriptions.values():  # what broke the connection would do so again
@@ -243,6 +243,8 @@ class OpcUaDriver:
                 channel, self._name, self._session.number, self._by_interval(), now_s
             ):
                 self._subscriptions[each.number] = each
+            taken_over = {point for each in self._subscriptions.values() for point in each.points}
+            await self._learn(channel, server, taken_over)
         for each in list(self._subscriptions.values()):
             try:
                 for _ in range(REPUBLISH_AT_ONCE_MAX):
@@ -292,13 +294,7 @@ class OpcUaDriver:
             item = Item(point, where.node, place.sampling_ms, place.queue_size, place.deadband)
             by_interval.setdefault(place.publishing_ns, []).append(item)
         nodes = {item.point: item.node for items in by_interval.values() for item in items}
-        structured = [
-            nodes[point] for point, place in places.items() if place.is_field and point in nodes
-        ]
-        if structured:
-            definitions = Definitions(channel, server)
-            await definitions.load(structured)
-            self._definitions |= definitions.by_encoding
+        await self._learn(channel, server, nodes)
         broken = await self._quarantine.inspect(nodes, server, self._reopened, self._was_cut)
         faults |= broken
         loop = asyncio.get_running_loop()
@@ -312,6 +308,15 @@ class OpcUaDriver:
             refused = await monitor(channel, subscription, wanted, server.limits["monitor"])
             faults |= {point: (code, _refused(code)) for point, code in refused.items()}
         self._report(faults)
+
+    async def _learn(self, channel: Channel, server: Server, points: Collection[Point]) -> None:
+        """Load the definitions of the structures of which fields are wanted."""
+        fields = [p for point, p in self._places().items() if p.is_field and point in points]
+        if fields:
+            found = await find(channel, server, [(p.start, p.address) for p in fields])
+            definitions = Definitions(channel, server)
+            await definitions.load([where.node for where in found if not where.fault])
+            self._definitions |= definitions.by_encoding
 
     def _report(self, faults: Mapping[Point, tuple[int, str]]) -> None:
         for point, (status, text) in faults.items():
