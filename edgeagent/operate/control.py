@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 REQUEST_BYTES_MAX = 65_536
 CONNECTIONS_MAX = 64
+REFUSED_CLOSED_AFTER_S = 1.0
 CONNECTIONS_OF_ONE_ACCOUNT_MAX = 16
 
 log = structlog.get_logger()
@@ -236,7 +237,9 @@ class _Door(asyncio.Protocol):
                 b"Content-Type: application/json\r\n\r\n"
                 b'{"error": "too many connections; close some, e.g. edgeagent watch"}'
             )
-            connected.close()
+            connected.write_eof()
+            # Closed at once it would be reset, and the answer lost with what was sent to us.
+            asyncio.get_running_loop().call_later(REFUSED_CLOSED_AFTER_S, connected.abort)
             return
         handler = self._server()
         connected.set_protocol(handler)

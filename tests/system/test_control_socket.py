@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +236,8 @@ def test_one_account_cannot_keep_the_others_out(agent: tuple[Chain, Path]) -> No
     with ExitStack() as held:
         clients = [held.enter_context(connected(address)) for _ in range(50)]
         for client in clients:
-            client.sendall(b"GET /watch HTTP/1.1\r\nHost: agent\r\n\r\n")
+            with suppress(BrokenPipeError):  # a busy machine: refused and closed before we speak
+                client.sendall(b"GET /watch HTTP/1.1\r\nHost: agent\r\n\r\n")
         replies = [client.recv(12) for client in clients]
         assert replies.count(b"HTTP/1.1 200") == 16
         assert replies.count(b"HTTP/1.1 503") == 34
